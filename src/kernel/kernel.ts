@@ -1,0 +1,236 @@
+/**
+ * The kernel: owns every table, and the loop that serves stopped guest threads.
+ *
+ * One JavaScript thread is the big kernel lock. The loop: run what was woken, fire what is due, wait for a guest thread
+ * to stop or a host descriptor to be ready, serve it. Nothing in here awaits.
+ *
+ * How a system call travels: platform.wait → serve → dispatch (table by number) → handler → finish → signal delivery if
+ * the task has something pending → context.resume*.
+ */
+import { ENOSYS } from "./abi/errno.ts";
+import { SYSCALL_NAMES } from "./abi/syscall-numbers.ts";
+import {
+  type Context,
+  type Platform,
+  REG,
+  STOP_FAULT,
+  STOP_GONE,
+  STOP_INTERRUPT,
+  STOP_STARTED,
+  STOP_SYSCALL,
+} from "../platform/platform.ts";
+import type { HostPoller } from "../native/poller.ts";
+import { clockMonotonicNs } from "../native/host.ts";
+import type { KernelLog } from "./log.ts";
+import { onContextGone } from "./task/exit.ts";
+import { onFault, returnToGuest } from "./signal/deliver.ts";
+import { BLOCKED, NO_RETURN, type SyscallDeclaration } from "./syscall.ts";
+import { TimerQueue } from "./time/timers.ts";
+import type { Tracer } from "./strace/tracer.ts";
+import { RUN_GUEST, RUN_READY, type Task } from "./task/task.ts";
+import type { Process } from "./task/process.ts";
+import type { Mount } from "./vfs/dentry.ts";
+import { CallHistory } from "./strace/history.ts";
+
+/** Wraps a handler: gets the decoded call, may answer itself or go on with `next()`. */
+export type Interceptor = (call: InterceptedCall, next: () => number) => number;
+/** A decoded call as interceptors see it: arguments by name, the task, the call's name. */
+export type InterceptedCall = Record<string, unknown> & { readonly task: Task; readonly syscall: string };
+
+/** PIDs and TIDs go up to this, then start again (kernel.pid_max). */
+const PID_MAX = 4194304;
+/** Guest threads in one sandbox, at most. */
+const TASKS_MAX = 16384;
+
+export class Kernel {
+  readonly timers = new TimerQueue();
+  /** Tasks whose blocked call is to be run again. */
+  readonly runQueue: Task[] = [];
+  readonly tasks = new Map<number, Task>();
+  readonly processes = new Map<number, Process>();
+  /** What answers each number: the bare handler, or the chain of its interceptors. */
+  private readonly handlers: (((task: Task) => number) | undefined)[] = [];
+  private readonly declarations: (SyscallDeclaration | undefined)[] = [];
+  private readonly interceptors = new Map<number, Interceptor[]>();
+  /** Counts of calls that have no handler. */
+  readonly unimplemented = new Map<number, number>();
+  readonly history = new CallHistory();
+  tracer: Tracer | null = null;
+  hostname = "runts";
+  domainname = "(none)";
+  /** Root of the mount tree; set up by boot. */
+  rootMount!: Mount;
+  private lastPid = 0;
+  private running = false;
+  /** Called when the first process (init) has ended, with its wait status. */
+  onInitExit: ((status: number) => void) | null = null;
+  /** CLOCK_MONOTONIC at boot. */
+  readonly bootTime = clockMonotonicNs();
+
+  constructor(
+    readonly platform: Platform,
+    readonly poller: HostPoller,
+    readonly log: KernelLog,
+    declarations: readonly SyscallDeclaration[],
+  ) {
+    for (const declaration of declarations) {
+      if (this.declarations[declaration.nr]) throw new Error(`system call ${declaration.name} is declared twice`);
+      this.declarations[declaration.nr] = declaration;
+      this.handlers[declaration.nr] = declaration.invoke;
+      platform.setPrefetch(declaration.nr, declaration.prefetch);
+    }
+  }
+
+  /** CLOCK_MONOTONIC in nanoseconds. */
+  now(): number {
+    return clockMonotonicNs();
+  }
+
+  /** Declaration of a call, for tracing. */
+  declaration(nr: number): SyscallDeclaration | undefined {
+    return this.declarations[nr];
+  }
+
+  /** Puts an interceptor around a call; the last one added is asked first. Costs nothing for other calls. */
+  intercept(name: string, interceptor: Interceptor): void {
+    const nr = SYSCALL_NAMES.indexOf(name as (typeof SYSCALL_NAMES)[number]);
+    if (nr < 0) throw new Error(`no system call is named ${name}`);
+    const chain = this.interceptors.get(nr) ?? [];
+    chain.push(interceptor);
+    this.interceptors.set(nr, chain);
+    const declaration = this.declarations[nr];
+    this.handlers[nr] = (task) => {
+      const decoded = declaration ? declaration.decode(task) : {};
+      if (typeof decoded === "number") return decoded;
+      const step = (at: number): number => {
+        if (at < 0) return declaration ? declaration.run(task, decoded) : -ENOSYS;
+        return chain[at]!(decoded as InterceptedCall, () => step(at - 1));
+      };
+      Object.defineProperties(decoded, {
+        task: { value: task, enumerable: false },
+        syscall: { value: name, enumerable: false },
+      });
+      return step(chain.length - 1);
+    };
+  }
+
+  /** A free thread id, or 0 when the sandbox is full. */
+  allocatePid(): number {
+    if (this.tasks.size >= TASKS_MAX) return 0;
+    for (let tries = 0; tries < PID_MAX; tries++) {
+      this.lastPid = this.lastPid >= PID_MAX - 1 ? 300 : this.lastPid + 1;
+      if (!this.tasks.has(this.lastPid) && !this.processes.has(this.lastPid) && !this.pidInUse(this.lastPid))
+        return this.lastPid;
+    }
+    return 0;
+  }
+  /** Group and session ids keep their number from being given out again. */
+  pidInUse: (pid: number) => boolean = () => false;
+
+  /** Runs until `stop()`. */
+  run(): void {
+    this.running = true;
+    let turns = 0;
+    while (this.running) {
+      while (this.runQueue.length > 0 && this.running) {
+        const task = this.runQueue.shift()!;
+        if (task.runState !== RUN_READY) continue;
+        task.runState = RUN_GUEST;
+        this.dispatch(task);
+        // Guest threads and timers get their turn even if tasks keep waking each other.
+        if ((++turns & 63) === 0) break;
+      }
+      const next = this.timers.next;
+      let timeout = -1;
+      if (this.runQueue.length > 0) timeout = 0;
+      else if (next !== Number.POSITIVE_INFINITY) timeout = Math.max(0, next - this.now());
+      const ctx = this.platform.wait(timeout);
+      if (ctx !== null) this.serve(ctx);
+      if (ctx === null || (++turns & 63) === 0) {
+        this.poller.dispatch();
+        if (this.timers.next !== Number.POSITIVE_INFINITY) this.timers.expire(this.now());
+      }
+    }
+  }
+
+  stop(): void {
+    this.running = false;
+  }
+
+  private serve(ctx: Context): void {
+    const task = ctx.owner as Task | null;
+    if (task === null) return;
+    ctx.addressSpace.executor = ctx;
+    switch (ctx.stop) {
+      case STOP_SYSCALL:
+        task.syscallNr = ctx.regs[REG.origRax * 2]!;
+        task.restart = null;
+        this.dispatch(task);
+        break;
+      case STOP_FAULT:
+        onFault(task, ctx.fault);
+        break;
+      case STOP_INTERRUPT:
+      case STOP_STARTED:
+        task.syscallNr = -1;
+        returnToGuest(task, 0, false);
+        break;
+      case STOP_GONE:
+        onContextGone(task);
+        break;
+    }
+  }
+
+  /** Runs (or runs again) the task's current system call. */
+  private dispatch(task: Task): void {
+    if (task.ctx === null) return;
+    task.ctx.addressSpace.executor = task.ctx;
+    const nr = task.syscallNr;
+    let result: number;
+    try {
+      const handler = this.handlers[nr];
+      result = handler === undefined ? this.noSuchCall(task, nr) : handler(task);
+    } catch (error) {
+      result = this.bug(task, nr, error);
+    }
+    if (result === BLOCKED) return;
+    if (this.tracer !== null) this.tracer.onResult(task, nr, result);
+    this.history.record(task.tid, nr, result);
+    this.finish(task, result);
+  }
+
+  /** Ends the current call: signals first, then back to the guest. */
+  private finish(task: Task, result: number): void {
+    if (result === NO_RETURN) {
+      if (task.ctx !== null && task.runState === RUN_GUEST) returnToGuest(task, 0, false);
+      return;
+    }
+    if (task.notify || result <= -512) returnToGuest(task, result, true);
+    else {
+      task.restart = null;
+      task.syscallNr = -1;
+      task.ctx!.resumeWithResult(result);
+    }
+  }
+
+  private noSuchCall(task: Task, nr: number): number {
+    const seen = this.unimplemented.get(nr) ?? 0;
+    this.unimplemented.set(nr, seen + 1);
+    if (seen === 0)
+      this.log.debug(`unimplemented system call ${SYSCALL_NAMES[nr] ?? nr} (first by pid ${task.tid} ${task.comm})`);
+    return -ENOSYS;
+  }
+
+  /** A handler threw: a kernel bug. The task dies of SIGSEGV, the sandbox lives on. */
+  private bug(task: Task, nr: number, error: unknown): number {
+    task.cancelWaits();
+    task.runState = RUN_GUEST;
+    this.log.error(`kernel bug in ${SYSCALL_NAMES[nr] ?? nr} of pid ${task.tid} (${task.comm}): ${describe(error)}`);
+    onFault(task, { signo: 11, code: 128, addr: 0, trapno: 13, errorCode: 0 });
+    return NO_RETURN;
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,90 @@
+/**
+ * Signal state of one task, and of a process (shared pending set): masks and queues.
+ *
+ * Source: signal(7), sigqueue(3). A set of the 64 signals is two u32 halves; signal n is bit n-1.
+ * Bounded: at most RLIMIT_SIGPENDING queued entries per user, kept by signal/send.ts.
+ */
+import type { Task } from "../task/task.ts";
+
+export interface SigInfo {
+  signo: number;
+  errno: number;
+  /** SI_USER, SI_QUEUE, SI_TIMER, CLD_*, SEGV_*… */
+  code: number;
+  pid?: number;
+  uid?: number;
+  /** sigval, as two u32 halves. */
+  valueLo?: number;
+  valueHi?: number;
+  /** Faults: si_addr. */
+  addr?: number;
+  /** Child status, for SIGCHLD. */
+  status?: number;
+  utime?: number;
+  stime?: number;
+  /** SI_TIMER. */
+  timerId?: number;
+  overrun?: number;
+  /** SIGPOLL. */
+  band?: number;
+  fd?: number;
+  /** SIGSYS (seccomp). */
+  callAddr?: number;
+  syscall?: number;
+  arch?: number;
+  /** x86 vector and error code of a fault, for the ucontext. */
+  trapno?: number;
+  errorCode?: number;
+}
+
+/** A set of signals 1..64. */
+export class SigSet {
+  constructor(
+    public lo = 0,
+    public hi = 0,
+  ) {}
+  has(signo: number): boolean {
+    return signo <= 32 ? ((this.lo >>> (signo - 1)) & 1) === 1 : ((this.hi >>> (signo - 33)) & 1) === 1;
+  }
+  add(signo: number): void {
+    if (signo <= 32) this.lo = (this.lo | (1 << (signo - 1))) >>> 0;
+    else this.hi = (this.hi | (1 << (signo - 33))) >>> 0;
+  }
+  delete(signo: number): void {
+    if (signo <= 32) this.lo = (this.lo & ~(1 << (signo - 1))) >>> 0;
+    else this.hi = (this.hi & ~(1 << (signo - 33))) >>> 0;
+  }
+  assign(other: SigSet): void {
+    this.lo = other.lo;
+    this.hi = other.hi;
+  }
+  clone(): SigSet {
+    return new SigSet(this.lo, this.hi);
+  }
+}
+
+/** Pending signals with their details, in order of arrival. */
+export class PendingSignals {
+  readonly set = new SigSet();
+  queue: SigInfo[] = [];
+}
+
+export class TaskSignals {
+  readonly blocked = new SigSet();
+  readonly pending = new PendingSignals();
+  /** Mask to put back after a handler, while sigsuspend, ppoll… run with another (null: none). */
+  savedMask: SigSet | null = null;
+  /** sigaltstack. */
+  altStack = { sp: 0, size: 0, flags: 2 /* SS_DISABLE */ };
+
+  /** Is there anything to act on before guest code runs on: an unblocked pending signal, an exit, a stop? */
+  hasDeliverable(task: Task): boolean {
+    const shared = task.process.pending.set;
+    const own = this.pending.set;
+    return (
+      (((own.lo | shared.lo) & ~this.blocked.lo) | ((own.hi | shared.hi) & ~this.blocked.hi)) !== 0 ||
+      task.process.exiting ||
+      task.process.stopping
+    );
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * A process (thread group): what Linux keeps in signal_struct and for the group leader.
+ *
+ * Source: credentials(7), wait(2), setpgid(2), getrlimit(2).
+ */
+import type { Kernel } from "../kernel.ts";
+import { PendingSignals } from "../signal/task-signals.ts";
+import type { SignalActions } from "../signal/actions.ts";
+import { WaitQueue } from "../wait-queue.ts";
+import { defaultRlimits, type Rlimit } from "./rlimits.ts";
+import type { ProcessGroup } from "./session.ts";
+import type { Task } from "./task.ts";
+
+export class Process {
+  /** Living threads; the leader is tasks[0] as long as it lives, and stays here as a zombie until reaped. */
+  tasks: Task[] = [];
+  /** The task whose tid is the pid. */
+  leader!: Task;
+  parent: Process | null = null;
+  children = new Set<Process>();
+  /** Signal sent to the parent when the process ends (CSIGNAL of clone). */
+  exitSignal = 17;
+  /** Shared pending signals. */
+  readonly pending = new PendingSignals();
+  /** exit_group or a fatal signal is under way: every thread is to end. */
+  exiting = false;
+  /** A group stop is under way or in force. */
+  stopping = false;
+  /** Status in wait(2) encoding once the process is a zombie. */
+  exitStatus = 0;
+  zombie = false;
+  /** Stop and continue reports not yet fetched by wait. */
+  stopReport = 0;
+  continueReport = false;
+  /** Woken when a child changes state. */
+  readonly childWait = new WaitQueue();
+  /** Woken on exit (pidfd). */
+  readonly exitWait = new WaitQueue();
+  group!: ProcessGroup;
+  /** prctl(PR_SET_CHILD_SUBREAPER). */
+  subreaper = false;
+  dumpable = 1;
+  /** Has called execve since fork (setpgid's EACCES). */
+  execed = false;
+  readonly rlimits: Rlimit[];
+  /** CPU time of reaped children, in ns. */
+  childrenUserTime = 0;
+  childrenSystemTime = 0;
+  /** Path of the program, for /proc/PID/exe; held by exec. */
+  executable: import("../vfs/dentry.ts").Path | null = null;
+  /** Interval timers and POSIX timers: time/itimer.ts keeps its state here. */
+  timers: unknown = null;
+  oomScoreAdj = 0;
+  /** The container it belongs to ("" outside of any). */
+  container = "";
+
+  constructor(
+    readonly kernel: Kernel,
+    readonly pid: number,
+    public actions: SignalActions,
+    rlimits?: readonly Rlimit[],
+  ) {
+    this.rlimits = rlimits ? rlimits.map((limit) => ({ ...limit })) : defaultRlimits();
+  }
+}

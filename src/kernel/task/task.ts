@@ -1,0 +1,192 @@
+/**
+ * A task: one guest thread, and what Linux keeps per thread.
+ *
+ * The life of a system call: the kernel loop finds the context stopped and calls `onSyscall`; the handler's result goes
+ * back by `finish`, which first delivers signals. A handler that must wait calls `block`/`sleep` and is run again
+ * (`retry`) from its arguments when woken. The big aspects live beside: exit.ts, clone.ts, exec.ts, signals.ts.
+ *
+ * Invariant: `ctx` is stopped whenever kernel code touches its registers; a task is in exactly one RUN_* state.
+ */
+import { ERESTARTSYS } from "../abi/errno.ts";
+import { type Context, REG } from "../../platform/platform.ts";
+import type { Kernel } from "../kernel.ts";
+import type { Mm } from "../mm/mm.ts";
+import { TaskSignals } from "../signal/task-signals.ts";
+import { BLOCKED } from "../syscall.ts";
+import { Timer } from "../time/timers.ts";
+import type { FdTable } from "../vfs/fd-table.ts";
+import type { FsContext } from "../vfs/fs-context.ts";
+import { ALL_EVENTS, WaitEntry, type Waiter, WaitQueue } from "../wait-queue.ts";
+import type { Credentials } from "./credentials.ts";
+import type { Process } from "./process.ts";
+
+/** Running guest code (or about to). */
+export const RUN_GUEST = 0;
+/** In a blocking call, waits for a queue, a deadline or a signal. */
+export const RUN_BLOCKED = 1;
+/** Woken: its call will be run again from the run queue. */
+export const RUN_READY = 2;
+/** Stopped by job control (group stop). */
+export const RUN_STOPPED = 3;
+/** Exited; a leader waits here to be reaped. */
+export const RUN_ZOMBIE = 4;
+/** Gone. */
+export const RUN_DEAD = 5;
+
+/** Progress of a call that survives its being run again; cleared when the call ends. Plain data. */
+export interface Restart {
+  /** Absolute deadline, CLOCK_MONOTONIC nanoseconds. */
+  deadline?: number;
+  /** Bytes already moved. */
+  moved?: number;
+  /** A handler's own. */
+  data?: unknown;
+}
+
+class SleepTimer extends Timer {
+  constructor(readonly task: Task) {
+    super();
+  }
+  fire(): void {
+    this.task.timedOut = true;
+    this.task.makeReady();
+  }
+}
+
+export class Task implements Waiter {
+  runState = RUN_GUEST;
+  ctx: Context | null = null;
+  /** Name as in /proc/PID/comm, at most 15 bytes. */
+  comm = "";
+  readonly signals: TaskSignals;
+  /** Progress of the current call. */
+  restart: Restart | null = null;
+  /** True when the last sleep ended by its deadline. */
+  timedOut = false;
+  /** Set when something wants attention before guest code runs on: signals, stop, exit. */
+  notify = false;
+  /** Queues that the blocked call waits on. */
+  private waits: WaitEntry[] = [];
+  private sleepTimer: SleepTimer | null = null;
+  /** Number of the system call being served, -1 outside. */
+  syscallNr = -1;
+  /** set_tid_address / CLONE_CHILD_CLEARTID. */
+  clearChildTid = 0;
+  /** set_robust_list: head address. */
+  robustList = 0;
+  /** prctl(PR_SET_PDEATHSIG). */
+  parentDeathSignal = 0;
+  /** Parent waits in vfork until this task execs or exits. */
+  vforkParent: Task | null = null;
+  /** Woken when a vfork child lets go. */
+  readonly vforkDone = new WaitQueue();
+  /** Scheduling attributes that the guest set; the host's scheduler does the work. */
+  sched = { policy: 0, priority: 0, nice: 0, affinity: null as number[] | null };
+  /** Exit status in wait(2) encoding, once exiting. */
+  exitStatus = 0;
+  /** CLOCK_MONOTONIC ns at creation. */
+  startTime = 0;
+
+  constructor(
+    readonly kernel: Kernel,
+    readonly tid: number,
+    public process: Process,
+    public mm: Mm,
+    public files: FdTable,
+    public fs: FsContext,
+    public cred: Credentials,
+  ) {
+    this.signals = new TaskSignals();
+    this.startTime = kernel.now();
+  }
+
+  // Arguments of the current system call.
+
+  /** Argument register `index` (0..5) as an unsigned number. */
+  arg(index: number): number {
+    const regs = this.ctx!.regs;
+    const at = ARG_AT[index]!;
+    return regs[at]! + regs[at + 1]! * 4294967296;
+  }
+  /** The low 32 bits. */
+  argLo(index: number): number {
+    return this.ctx!.regs[ARG_AT[index]!]!;
+  }
+  argHi(index: number): number {
+    return this.ctx!.regs[ARG_AT[index]! + 1]!;
+  }
+  /** As a signed 64-bit value. */
+  argSigned(index: number): number {
+    const regs = this.ctx!.regs;
+    const at = ARG_AT[index]!;
+    return regs[at]! + (regs[at + 1]! | 0) * 4294967296;
+  }
+
+  // Blocking.
+
+  /** Registers on a queue; follow with `sleep`. */
+  waitOn(queue: WaitQueue, mask: number = ALL_EVENTS, exclusive = false): void {
+    const entry = new WaitEntry(this, mask, exclusive);
+    this.waits.push(entry);
+    queue.add(entry);
+  }
+
+  /**
+   * Blocks until a queue given to `waitOn` wakes it, the deadline (CLOCK_MONOTONIC ns) passes (`timedOut`) or a signal
+   * comes. Return its result from the handler: BLOCKED, or -ERESTARTSYS when a signal is pending already.
+   */
+  sleep(deadline: number = Number.POSITIVE_INFINITY): number {
+    if (this.signals.hasDeliverable(this)) {
+      this.cancelWaits();
+      return -ERESTARTSYS;
+    }
+    this.timedOut = false;
+    this.runState = RUN_BLOCKED;
+    if (deadline !== Number.POSITIVE_INFINITY) {
+      this.sleepTimer ??= new SleepTimer(this);
+      this.kernel.timers.arm(this.sleepTimer, deadline);
+    }
+    this.ctx?.parked();
+    return BLOCKED;
+  }
+
+  /** waitOn + sleep. */
+  block(queue: WaitQueue, mask: number = ALL_EVENTS, deadline: number = Number.POSITIVE_INFINITY): number {
+    this.waitOn(queue, mask);
+    return this.sleep(deadline);
+  }
+
+  /** Waiter: one of the queues has news. */
+  wake(_entry: WaitEntry, _mask: number): void {
+    this.makeReady();
+  }
+
+  /** Leaves all queues and timers and lets the call run again soon. No-op unless blocked. */
+  makeReady(): void {
+    if (this.runState !== RUN_BLOCKED) return;
+    this.cancelWaits();
+    this.runState = RUN_READY;
+    this.kernel.runQueue.push(this);
+  }
+
+  cancelWaits(): void {
+    for (const entry of this.waits) entry.queue?.remove(entry);
+    if (this.waits.length > 0) this.waits = [];
+    if (this.sleepTimer?.armed) this.kernel.timers.cancel(this.sleepTimer);
+  }
+
+  /** The pending signal set changed, or a stop or exit was asked for: get the task to look, wherever it is. */
+  kick(): void {
+    this.notify = true;
+    if (this.runState === RUN_BLOCKED) this.makeReady();
+    else if (this.runState === RUN_GUEST) this.ctx?.interrupt();
+  }
+
+  /** Shorthand for the descriptor's open file. */
+  file(fd: number) {
+    return this.files.get(fd);
+  }
+}
+
+/** Index into Context.regs (u32 units) of each syscall argument. */
+const ARG_AT = [REG.rdi * 2, REG.rsi * 2, REG.rdx * 2, REG.r10 * 2, REG.r8 * 2, REG.r9 * 2];

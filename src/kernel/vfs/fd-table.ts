@@ -1,0 +1,91 @@
+/**
+ * Descriptor tables: numbers to open files, with close-on-exec flags.
+ *
+ * Source: dup(2), fcntl(2), close_range(2). Bounded by RLIMIT_NOFILE, which callers pass in.
+ */
+import { EBADF, EMFILE } from "../abi/errno.ts";
+import type { File } from "./file.ts";
+
+export class FdTable {
+  /** Tasks that share it (CLONE_FILES). */
+  users = 1;
+  private files: (File | undefined)[] = [];
+  private cloexec = new Set<number>();
+  /** No free number below this. */
+  private lowestFree = 0;
+
+  get(fd: number): File | undefined {
+    return this.files[fd];
+  }
+
+  /** Puts file at the lowest free number >= min; takes over the caller's reference. -EMFILE when limit is reached. */
+  install(file: File, closeOnExec: boolean, limit: number, min = 0): number {
+    let fd = Math.max(min, this.lowestFree);
+    while (this.files[fd] !== undefined) fd++;
+    if (fd >= limit) return -EMFILE;
+    if (min <= this.lowestFree) this.lowestFree = fd + 1;
+    this.files[fd] = file;
+    if (closeOnExec) this.cloexec.add(fd);
+    else this.cloexec.delete(fd);
+    return fd;
+  }
+
+  /** Puts file at exactly fd and returns what was there, for the caller to close. Takes over the caller's reference. */
+  replace(fd: number, file: File, closeOnExec: boolean): File | undefined {
+    const old = this.files[fd];
+    this.files[fd] = file;
+    if (closeOnExec) this.cloexec.add(fd);
+    else this.cloexec.delete(fd);
+    return old;
+  }
+
+  /** Takes fd out; the caller drops the reference (and POSIX locks). */
+  remove(fd: number): File | number {
+    const file = this.files[fd];
+    if (file === undefined) return -EBADF;
+    this.files[fd] = undefined;
+    this.cloexec.delete(fd);
+    if (fd < this.lowestFree) this.lowestFree = fd;
+    if (fd === this.files.length - 1) {
+      let n = fd;
+      while (n > 0 && this.files[n - 1] === undefined) n--;
+      this.files.length = n;
+    }
+    return file;
+  }
+
+  isCloexec(fd: number): boolean {
+    return this.cloexec.has(fd);
+  }
+  setCloexec(fd: number, on: boolean): void {
+    if (on) this.cloexec.add(fd);
+    else this.cloexec.delete(fd);
+  }
+
+  /** Open descriptors in ascending order. */
+  *entries(): Generator<[number, File]> {
+    for (let fd = 0; fd < this.files.length; fd++) {
+      const file = this.files[fd];
+      if (file !== undefined) yield [fd, file];
+    }
+  }
+  get count(): number {
+    let n = 0;
+    for (const file of this.files) if (file !== undefined) n++;
+    return n;
+  }
+  /** One past the highest open descriptor. */
+  get end(): number {
+    return this.files.length;
+  }
+
+  /** fork without CLONE_FILES. */
+  copy(): FdTable {
+    const table = new FdTable();
+    table.files = this.files.slice();
+    table.cloexec = new Set(this.cloexec);
+    table.lowestFree = this.lowestFree;
+    for (const file of table.files) file?.retain();
+    return table;
+  }
+}

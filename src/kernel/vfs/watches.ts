@@ -1,0 +1,4 @@
+/** Placeholder type until this file's subject is written. */
+export interface Watches {
+  readonly kind: "watches";
+}

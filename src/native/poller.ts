@@ -1,0 +1,44 @@
+/**
+ * Readiness of host descriptors (stdio, host sockets, the control connection), over one epoll instance.
+ *
+ * Watchers are told by `dispatch`, from the kernel loop; nothing here blocks.
+ */
+import { closeFd, epollCreate, epollCtl, epollWait } from "./host.ts";
+
+/** Told when a watched host descriptor becomes ready; `events` are POLL* bits (equal to EPOLL* bits). */
+export interface HostWatcher {
+  hostReady(fd: number, events: number): void;
+}
+
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLL_CTL_MOD = 3;
+
+export class HostPoller {
+  /** Also waited on by the platform, which sleeps in epoll_wait. */
+  readonly fd = epollCreate();
+  private readonly watchers = new Map<number, HostWatcher>();
+  private readonly out = new Int32Array(128);
+
+  /** Watches fd for `events` (POLL* bits, may include EPOLLET 1<<31). A descriptor has one watcher. -errno: EPERM for files that are always ready. */
+  watch(fd: number, events: number, watcher: HostWatcher): number {
+    const op = this.watchers.has(fd) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    const result = epollCtl(this.fd, op, fd, events, fd);
+    if (result === 0) this.watchers.set(fd, watcher);
+    return result;
+  }
+
+  unwatch(fd: number): void {
+    if (this.watchers.delete(fd)) epollCtl(this.fd, EPOLL_CTL_DEL, fd, 0, 0);
+  }
+
+  /** Tells the watchers of ready descriptors. */
+  dispatch(): void {
+    const n = epollWait(this.fd, this.out, 64, 0);
+    for (let i = 0; i < n; i++) this.watchers.get(this.out[2 * i]!)?.hostReady(this.out[2 * i]!, this.out[2 * i + 1]!);
+  }
+
+  close(): void {
+    closeFd(this.fd);
+  }
+}
