@@ -3,8 +3,10 @@
  * runsc, in one run, as ratios; then the start of a command and the memory of an idle sandbox.
  *
  *   bun bench/run.ts [--rounds N] [--ms N] [--quick] [--only CASE,…] [--platform NAME,…]
- *                    [--runsc-ptrace] [--skip micro,start,memory] [--markdown]
+ *                    [--runsc-ptrace] [--skip micro,start,memory] [--wait S] [--markdown]
  *
+ * --wait gives the machine up to S seconds to become quiet before each pass of the micro-benchmark;
+ * work of others during the passes is not seen, work before them is remarked on.
  * RUNTS= and RUNSC= name executables other than dist/runts and the runsc on PATH. --markdown also
  * writes bench/RESULTS.md. The exit status says whether the benchmark could run, never how fast
  * anything was.
@@ -37,6 +39,7 @@ interface Settings {
   only: string[];
   platforms: string[];
   skip: string[];
+  waitMs: number;
   runscPtrace: boolean;
   markdown: boolean;
 }
@@ -51,6 +54,7 @@ function parse(argv: string[]): Settings | string {
         only: { type: "string" },
         platform: { type: "string" },
         skip: { type: "string" },
+        wait: { type: "string" },
         quick: { type: "boolean" },
         "runsc-ptrace": { type: "boolean" },
         markdown: { type: "boolean" },
@@ -61,6 +65,8 @@ function parse(argv: string[]): Settings | string {
     const ms = Number(values.ms ?? (values.quick ? 40 : 150));
     if (!(rounds >= 1 && rounds <= 100)) return "--rounds takes a number from 1 to 100";
     if (!(ms >= 1 && ms <= 5000)) return "--ms takes a number from 1 to 5000";
+    const wait = Number(values.wait ?? 0);
+    if (!(wait >= 0 && wait <= 600)) return "--wait takes a number of seconds from 0 to 600";
     return {
       rounds: Math.floor(rounds),
       ms: Math.floor(ms),
@@ -68,6 +74,7 @@ function parse(argv: string[]): Settings | string {
       only: list(values.only),
       platforms: list(values.platform),
       skip: list(values.skip),
+      waitMs: wait * 1000,
       runscPtrace: values["runsc-ptrace"] ?? false,
       markdown: values.markdown ?? false,
     };
@@ -76,7 +83,7 @@ function parse(argv: string[]): Settings | string {
   }
 }
 
-function microTable(targets: Target[], cases: string[], results: Results): Table {
+function microTable(targets: Target[], cases: string[], results: Results, remarks: string[]): Table {
   const result = (target: string, name: string): Result | undefined => results.get(target)?.get(name);
   const best = (target: string, name: string): number | undefined => {
     const found = result(target, name);
@@ -110,6 +117,7 @@ function microTable(targets: Target[], cases: string[], results: Results): Table
     note: "microseconds per operation: the minimum over all rounds (their median); ratios are of the minima",
     head,
     rows,
+    remarks: [...remarks, ...failureList(targets, results)],
   };
 }
 
@@ -117,7 +125,7 @@ function failureList(targets: Target[], results: Results): string[] {
   const lines: string[] = [];
   for (const { name } of targets)
     for (const [caseName, result] of results.get(name) ?? [])
-      if (typeof result === "string") lines.push(`${name}, ${caseName}: ${result}`);
+      if (typeof result === "string") lines.push(`${name} failed in ${caseName}: ${result}`);
   return lines;
 }
 
@@ -136,7 +144,7 @@ function startTable(commands: Command[], results: Map<string, Sample | string>):
     head: ["command", "ms", "/native", "/runsc", "/empty", "aim"],
     rows: commands.map(({ name }) => {
       const found = results.get(name);
-      const shown = typeof found === "object" ? `${figure(found.median)} (${figure(found.min)})` : `failed: ${found}`;
+      const shown = typeof found === "object" ? `${figure(found.median)} (${figure(found.min)})` : "failed";
       const to = (other: string) => (other === name ? "" : asRatio(ratio(middle(name), middle(other))));
       const isDo = name.endsWith(": true");
       return [
@@ -147,6 +155,10 @@ function startTable(commands: Command[], results: Map<string, Sample | string>):
         isDo ? "" : to("empty Bun program"),
         aims[name] ?? "",
       ];
+    }),
+    remarks: commands.flatMap(({ name }) => {
+      const found = results.get(name);
+      return typeof found === "string" ? [`${name} failed: ${found}`] : [];
     }),
   };
 }
@@ -164,11 +176,14 @@ async function start(targets: Targets, rounds: number, scratch: string): Promise
 
 async function memory(targets: Target[]): Promise<Table> {
   const rows: string[][] = [];
+  const remarks: string[] = [];
   for (const target of targets) {
     if (target.kind === "native") continue;
     const found: Footprint | string = await idleFootprint(target);
-    if (typeof found === "string") rows.push([target.name, "", `failed: ${found}`, "", ""]);
-    else
+    if (typeof found === "string") {
+      rows.push([target.name, "", "failed", "", ""]);
+      remarks.push(`${target.name} failed: ${found}`);
+    } else
       rows.push([
         target.name,
         String(found.processes),
@@ -182,6 +197,7 @@ async function memory(targets: Target[]): Promise<Table> {
     note: "MiB in all processes from the command down, while `sleep` runs; the sum of PSS counts a shared page once",
     head: ["sandbox", "processes", "PSS", "RSS", "aim"],
     rows,
+    remarks,
   };
 }
 
@@ -215,10 +231,10 @@ async function bench(settings: Settings, scratch: string): Promise<number> {
       cases,
       rounds: settings.rounds,
       milliseconds: settings.ms,
+      waitMs: settings.waitMs,
       progress,
     });
-    tables.push(microTable(targets.usable, cases, results));
-    notes.push(...remarks, ...failureList(targets.usable, results).map((line) => `Failed: ${line}`));
+    tables.push(microTable(targets.usable, cases, results, remarks));
   }
   if (!settings.skip.includes("start")) {
     progress("start of a command");
@@ -234,8 +250,8 @@ async function bench(settings: Settings, scratch: string): Promise<number> {
   for (const table of tables) console.log(`\n${asText(table)}`);
   if (settings.markdown) {
     const path = `${import.meta.dirname}/RESULTS.md`;
-    const hide = (line: string) => line.replaceAll(scratch, "…").replaceAll(targets.runts ?? "\0", "runts");
-    writeFileSync(path, markdown(settings, machine, notes.map(hide), tables));
+    const hide = (text: string) => text.replaceAll(scratch, "…").replaceAll(targets.runts ?? "\0", "runts");
+    writeFileSync(path, hide(markdown(settings, machine, notes, tables)));
     console.log("written: bench/RESULTS.md");
   }
   return 0;

@@ -28,6 +28,8 @@ export interface Table {
   note: string;
   head: string[];
   rows: string[][];
+  /** What the reader must know to judge the figures: failures, disturbances. */
+  remarks: string[];
 }
 
 export function asText(table: Table): string {
@@ -39,9 +41,17 @@ export function asText(table: Table): string {
       .join("  ")
       .trimEnd();
   const rule = widths.map((width) => "-".repeat(width));
-  return [table.title, `(${table.note})`, "", format(table.head), format(rule), ...table.rows.map(format), ""].join(
-    "\n",
-  );
+  const remarks = table.remarks.map((remark) => `! ${remark}`);
+  return [
+    table.title,
+    `(${table.note})`,
+    "",
+    format(table.head),
+    format(rule),
+    ...table.rows.map(format),
+    ...remarks,
+    "",
+  ].join("\n");
 }
 
 export function asMarkdown(table: Table): string {
