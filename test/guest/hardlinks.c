@@ -1,0 +1,63 @@
+/* link(2), linkat(2), unlinkat(2), mkdirat(2), mknodat(2): counts and errors. */
+#include "guest.h"
+
+int main(void) {
+  begin();
+  struct stat st;
+  put_file("a", "A", 0644);
+  TRY(link("a", "b"));
+  TRY(link("a", "b"));
+  TRY(link("missing", "c"));
+  TRY(link("a", "missing/c"));
+  mkdir("d", 0755);
+  TRY(link("d", "e"));
+  TRY(link("a", "d"));
+  TRY(link("a", "c/"));
+  stat("a", &st);
+  TRY(st.st_nlink);
+  symlink("a", "l");
+  TRY(link("l", "l2"));
+  lstat("l2", &st);
+  YES(S_ISLNK(st.st_mode) && st.st_nlink == 2);
+  TRY(linkat(AT_FDCWD, "l", AT_FDCWD, "l3", AT_SYMLINK_FOLLOW));
+  lstat("l3", &st);
+  YES(S_ISREG(st.st_mode) && st.st_nlink == 3);
+  TRY(linkat(AT_FDCWD, "a", AT_FDCWD, "x", 0x10));
+  int dir = NEED(open("d", O_RDONLY));
+  TRY(linkat(AT_FDCWD, "a", dir, "in", 0));
+  TRY(unlinkat(dir, "in", 0));
+  TRY(unlinkat(dir, "in", 0));
+  TRY(unlinkat(AT_FDCWD, "d", 0));
+  TRY(unlinkat(AT_FDCWD, "a", AT_REMOVEDIR));
+  TRY(unlinkat(AT_FDCWD, "d", 4));
+  TRY(mkdirat(dir, "sub", 0700));
+  TRY(mkdirat(dir, "sub", 0700));
+  TRY(mkdirat(dir, "sub/x/y", 0700));
+  TRY(mkdir("a/x", 0700));
+  TRY(mkdir("", 0700));
+  TRY(mkdir("/", 0700));
+  TRY(mkdir("d/.", 0700));
+  TRY(mkdir("n/.", 0700));
+  TRY(mkdir("n///", 0700));
+  TRY(unlinkat(AT_FDCWD, "d", AT_REMOVEDIR));
+  TRY(unlinkat(dir, "sub", AT_REMOVEDIR));
+  TRY(unlink(""));
+  TRY(unlink("/"));
+  TRY(unlink("."));
+  TRY(unlink("a/"));
+  TRY(rmdir("/"));
+  TRY(unlink(BAD));
+  TRY(mkdir(BAD, 0700));
+  TRY(link(BAD, "x"));
+  TRY(link("a", BAD));
+  TRY(mknodat(dir, "reg", S_IFREG | 0640, 0));
+  TRY(mknodat(dir, "reg", S_IFREG | 0640, 0));
+  TRY(mknodat(dir, "none", 0640, 0));
+  TRY(mknodat(dir, "dir", S_IFDIR | 0640, 0));
+  TRY(mknodat(dir, "sock", S_IFSOCK | 0640, 0));
+  TRY(unlink("a"));
+  show_file("b");
+  stat("b", &st);
+  TRY(st.st_nlink);
+  return 0;
+}

@@ -1,0 +1,130 @@
+/* open(2), openat(2), openat2(2): what each flag means and which errors it gives. */
+#include "guest.h"
+#include <linux/openat2.h>
+
+static long openat2_(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+  struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
+  return syscall(SYS_openat2, dir, path, &how, sizeof how);
+}
+
+int main(void) {
+  begin();
+  int fd, dir;
+  TRY(open("missing", O_RDONLY));
+  fd = OK(open("a", O_CREAT | O_EXCL | O_RDWR, 0666));
+  YES((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR);
+  TRY(fcntl(fd, F_GETFD));
+  close(fd);
+  TRY(open("a", O_CREAT | O_EXCL | O_RDWR, 0666));
+  fd = OK(open("a", O_WRONLY | O_CLOEXEC));
+  TRY(fcntl(fd, F_GETFD));
+  TRY(write(fd, "hello", 5));
+  TRY(read(fd, (char[4]){0}, 4));
+  close(fd);
+  fd = OK(open("a", O_RDONLY));
+  TRY(write(fd, "x", 1));
+  TRY(ftruncate(fd, 0));
+  close(fd);
+  show_file("a");
+  fd = OK(open("a", O_RDONLY | O_TRUNC));
+  close(fd);
+  show_file("a");
+  put_file("a", "abc", 0644);
+  TRY(mkdir("d", 0755));
+  TRY(open("d", O_WRONLY));
+  TRY(open("d", O_RDWR));
+  TRY(open("d", O_CREAT | O_RDONLY, 0666));
+  TRY(open("d", O_TRUNC | O_RDONLY));
+  dir = OK(open("d", O_RDONLY | O_DIRECTORY));
+  TRY(read(dir, (char[4]){0}, 4));
+  TRY(pread(dir, (char[4]){0}, 4, 0));
+  TRY(open("a", O_RDONLY | O_DIRECTORY));
+  TRY(open("a/", O_RDONLY));
+  TRY(open("a/b", O_RDONLY));
+  TRY(open("new/", O_CREAT | O_RDWR, 0666));
+  TRY(open("missing/new", O_CREAT | O_RDWR, 0666));
+  TRY(open("", O_RDONLY));
+  OK(open("d/..//./d/.", O_RDONLY));
+  fd = OK(openat(dir, "in", O_CREAT | O_WRONLY, 0640));
+  close(fd);
+  TRY(access("d/in", F_OK));
+  TRY(openat(fd, "in", O_RDONLY));
+  TRY(openat(-5, "in", O_RDONLY));
+  OK(openat(-5, "/tmp", O_RDONLY));
+  fd = open("a", O_RDONLY);
+  TRY(openat(fd, "in", O_RDONLY));
+  close(fd);
+
+  say("-- O_PATH");
+  fd = OK(open("a", O_PATH));
+  TRY(read(fd, (char[4]){0}, 4));
+  TRY(write(fd, "x", 1));
+  TRY(fchmod(fd, 0600));
+  TRY(lseek(fd, 0, SEEK_SET));
+  TRY(ioctl(fd, FIONREAD, BAD));
+  struct stat st;
+  TRY(fstat(fd, &st));
+  TRY(st.st_size);
+  YES(fcntl(fd, F_GETFL) == O_PATH);
+  close(fd);
+  symlink("a", "link");
+  fd = OK(open("link", O_PATH | O_NOFOLLOW));
+  TRY(fstat(fd, &st));
+  YES(S_ISLNK(st.st_mode));
+  char target[8] = "";
+  TRY(readlinkat(fd, "", target, sizeof target));
+  close(fd);
+  TRY(open("link", O_RDONLY | O_NOFOLLOW));
+  TRY(open("link", O_CREAT | O_EXCL | O_WRONLY, 0600));
+  symlink("through", "dangling");
+  fd = OK(open("dangling", O_CREAT | O_WRONLY, 0600));
+  close(fd);
+  TRY(access("through", F_OK));
+  TRY(open("dangling", O_CREAT | O_EXCL | O_WRONLY, 0600));
+
+  say("-- modes");
+  fd = OK(open("ro", O_CREAT | O_RDWR, 0444));
+  TRY(write(fd, "rw by the one who made it", 25));
+  fstat(fd, &st);
+  say("mode %o", st.st_mode & 07777);
+  close(fd);
+  fd = OK(open("sticky", O_CREAT | O_RDWR, 07777));
+  fstat(fd, &st);
+  say("mode %o", st.st_mode & 07777);
+  close(fd);
+  fd = OK(open("a", O_RDONLY | O_NONBLOCK | O_APPEND));
+  YES((fcntl(fd, F_GETFL) & (O_NONBLOCK | O_APPEND)) == (O_NONBLOCK | O_APPEND));
+  close(fd);
+
+  say("-- openat2");
+  TRY(openat2_(AT_FDCWD, "a", O_RDONLY | 0x40000000000, 0, 0));
+  TRY(openat2_(AT_FDCWD, "a", O_RDONLY, 0600, 0));
+  TRY(openat2_(AT_FDCWD, "a", O_RDONLY, 0, 0x8000));
+  OK(openat2_(AT_FDCWD, "a", O_RDONLY, 0, 0));
+  TRY(openat2_(AT_FDCWD, "link", O_RDONLY, 0, RESOLVE_NO_SYMLINKS));
+  TRY(openat2_(dir, "../a", O_RDONLY, 0, RESOLVE_BENEATH));
+  OK(openat2_(dir, "in", O_RDONLY, 0, RESOLVE_BENEATH));
+  TRY(openat2_(dir, "/tmp", O_RDONLY, 0, RESOLVE_BENEATH));
+  OK(openat2_(dir, "/in", O_RDONLY, 0, RESOLVE_IN_ROOT));
+  OK(openat2_(dir, "../../in", O_RDONLY, 0, RESOLVE_IN_ROOT));
+  struct open_how how = {.flags = O_RDONLY};
+  TRY(syscall(SYS_openat2, AT_FDCWD, "a", &how, 8));
+  TRY(syscall(SYS_openat2, AT_FDCWD, "a", BAD, sizeof how));
+  char big[64] = {0};
+  OK(syscall(SYS_openat2, AT_FDCWD, "a", big, sizeof big));
+  big[60] = 1;
+  TRY(syscall(SYS_openat2, AT_FDCWD, "a", big, sizeof big));
+  char longname[300];
+  memset(longname, 'n', 256);
+  longname[256] = 0;
+  TRY(open(longname, O_CREAT | O_RDWR, 0600));
+  longname[255] = 0;
+  OK(open(longname, O_CREAT | O_RDWR, 0600));
+  char *path = malloc(5000);
+  for (int i = 0; i < 5000; i += 2) memcpy(path + i, "./", 2);
+  path[4096] = 0;
+  TRY(open(path, O_RDONLY));
+  path[4095] = 0;
+  OK(open(path, O_RDONLY));
+  return 0;
+}
