@@ -151,6 +151,8 @@ export interface AddressSpace {
   read(addr: number, dst: Uint8Array, dstOffset: number, length: number): number;
   /** Copies src to guest memory; the same result. Honours page protection. */
   write(addr: number, src: Uint8Array, srcOffset: number, length: number): number;
+  /** The NUL-terminated string at addr (with its NUL), if the platform brought it along with the current call. */
+  prefetchedString?(addr: number): Uint8Array | null;
   /** Atomic operations on an aligned u32 of guest memory: the old value (0..2^32-1), or -EFAULT. */
   loadU32(addr: number): number;
   compareExchangeU32(addr: number, expected: number, desired: number): number;

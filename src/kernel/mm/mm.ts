@@ -94,6 +94,11 @@ export class Mm {
 
   /** A NUL-terminated string of fewer than `max` bytes; -EFAULT, -ENAMETOOLONG. */
   readString(addr: number, max: number): string | number {
+    const brought = this.space.prefetchedString?.(addr);
+    if (brought) {
+      const nul = brought.indexOf(0);
+      if (nul >= 0 && nul < max) return decodeName(brought, 0, nul);
+    }
     const buffer = max <= this.small.length ? this.small : new Uint8Array(max);
     let have = 0;
     while (have < max) {

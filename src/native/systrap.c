@@ -1,0 +1,249 @@
+/*
+ * The kernel's side of the systrap platform: starting the first stub, windows onto mailbox slots, waiting for stubs.
+ *
+ * Everything that is hot in TypeScript stays there; here is what needs raw memory of many processes at once (the scan
+ * over mailboxes), futexes, and clone.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mailbox.h"
+
+#define R(expr) ({ long r_ = (long)(expr); r_ < 0 ? -errno : r_; })
+
+static long futex(uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+{
+	return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
+}
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* Address space for `count` windows of SLOT_SIZE bytes. */
+double sy_windows(int count)
+{
+	void *p = mmap(NULL, (size_t)count * SLOT_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p == MAP_FAILED ? -errno : (double)(uintptr_t)p;
+}
+/* Shows slot `slot` of a mailbox file in a window. */
+int sy_window_open(void *window, int memfd, int slot)
+{
+	void *p = mmap(window, SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, (off_t)slot * SLOT_SIZE);
+	return p == MAP_FAILED ? -errno : 0;
+}
+/* Lets go of the slot's memory; the window stays readable (zeros), since views of it may linger. */
+int sy_window_close(void *window)
+{
+	void *p = mmap(window, SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+/*
+ * Waits until the slot of one of the `n` active windows holds an event, or a descriptor of `epoll` is ready.
+ *
+ * base: first window; active: window numbers; spin_ns: how long to look before sleeping; timeout_ns: -1 for ever.
+ * The doorbell is in `epoll` under key 0. Returns the index in `active`, or -1 for anything else (look at descriptors,
+ * timers). `start`: where the scan begins, for fairness.
+ */
+int sy_wait(char *base, const int32_t *active, int n, int start, struct info *info, int epoll, int doorbell, double spin_ns, double timeout_ns)
+{
+#define SCAN()                                                                                          \
+	for (int i_ = 0, k_ = start < n ? start : 0; i_ < n; i_++, k_ = k_ + 1 == n ? 0 : k_ + 1) {      \
+		struct slot *s_ = (struct slot *)(base + (size_t)active[k_] * SLOT_SIZE);                \
+		if (__atomic_load_n(&s_->state, __ATOMIC_ACQUIRE) == STATE_EVENT)                        \
+			return k_;                                                                       \
+	}
+	SCAN();
+	if (timeout_ns == 0)
+		return -1;
+	uint64_t begin = now_ns();
+	double spin = timeout_ns > 0 && timeout_ns < spin_ns ? timeout_ns : spin_ns;
+	if (n > 0) {
+		while ((double)(now_ns() - begin) < spin) {
+			for (int k = 0; k < 16; k++) {
+				SCAN();
+				__builtin_ia32_pause();
+			}
+		}
+	}
+	__atomic_store_n(&info->kernel_sleeping, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (int k = 0; k < n; k++) {
+		struct slot *s = (struct slot *)(base + (size_t)active[k] * SLOT_SIZE);
+		if (__atomic_load_n(&s->state, __ATOMIC_SEQ_CST) == STATE_EVENT) {
+			__atomic_store_n(&info->kernel_sleeping, 0, __ATOMIC_SEQ_CST);
+			return k;
+		}
+	}
+	struct epoll_event ev[4];
+	struct timespec ts, *pts = NULL;
+	if (timeout_ns >= 0) {
+		double left = timeout_ns - (double)(now_ns() - begin);
+		if (left < 0)
+			left = 0;
+		ts.tv_sec = (time_t)(left / 1e9);
+		ts.tv_nsec = (long)(left - (double)ts.tv_sec * 1e9);
+		pts = &ts;
+	}
+	int got = (int)syscall(SYS_epoll_pwait2, epoll, ev, 4, pts, NULL, 0);
+	__atomic_store_n(&info->kernel_sleeping, 0, __ATOMIC_SEQ_CST);
+	int other = got <= 0;
+	for (int i = 0; i < got; i++) {
+		if (ev[i].data.u32 == 0) {
+			uint64_t count;
+			if (read(doorbell, &count, 8) < 0) { /* already taken */ }
+		} else
+			other = 1;
+	}
+	if (!other)
+		SCAN();
+	return -1;
+}
+
+/*
+ * Waits until the stub has carried out the commands of one window. 0, -ETIMEDOUT, or -ESRCH when process pid is gone.
+ */
+int sy_sync(struct slot *slot, int pid, double timeout_ns)
+{
+	uint64_t begin = now_ns(), spin = 60000;
+	for (;;) {
+		for (int k = 0; k < 32; k++) {
+			if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == STATE_EVENT)
+				return 0;
+			__builtin_ia32_pause();
+		}
+		if (now_ns() - begin > spin)
+			break;
+	}
+	int result = 0;
+	__atomic_store_n(&slot->kernel_waiting, 1, __ATOMIC_SEQ_CST);
+	uint32_t state;
+	while ((state = __atomic_load_n(&slot->state, __ATOMIC_SEQ_CST)) != STATE_EVENT) {
+		struct timespec slice = { 0, 20000000 };
+		if (state == STATE_EXITED) {
+			result = -ESRCH;
+			break;
+		}
+		futex(&slot->state, FUTEX_WAIT, state, &slice);
+		siginfo_t si = { 0 };
+		if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == pid) {
+			result = -ESRCH;
+			break;
+		}
+		if ((double)(now_ns() - begin) > timeout_ns) {
+			result = -ETIMEDOUT;
+			break;
+		}
+	}
+	__atomic_store_n(&slot->kernel_waiting, 0, __ATOMIC_SEQ_CST);
+	return result;
+}
+
+/* Wakes a stub that sleeps on its slot. */
+int sy_wake(uint32_t *state) { return (int)futex(state, FUTEX_WAKE, 1, NULL); }
+int sy_tgkill(int pid, int tid, int signo) { return R(syscall(SYS_tgkill, pid, tid, signo)); }
+/* Is pid a living child of ours (not a thread, not ourselves)? */
+int sy_is_child(int pid)
+{
+	siginfo_t si = { 0 };
+	if (pid <= 1 || waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+		return 0;
+	return si.si_pid == 0;
+}
+
+/* SIGCHLD rings the doorbell, so that the kernel loop wakes up and reaps. */
+static int child_doorbell = -1;
+static volatile sig_atomic_t child_pending;
+static void on_child(int signo)
+{
+	int saved = errno;
+	uint64_t one = 1;
+	child_pending = 1;
+	if (write(child_doorbell, &one, 8) < 0) { /* full: it rings already */ }
+	errno = saved;
+}
+int sy_watch_children(int doorbell)
+{
+	struct sigaction sa = { .sa_handler = on_child, .sa_flags = SA_RESTART | SA_NOCLDSTOP };
+	child_doorbell = doorbell;
+	return R(sigaction(SIGCHLD, &sa, NULL));
+}
+/* Has a child ended since the last call? */
+int sy_children_pending(void)
+{
+	if (!child_pending)
+		return 0;
+	child_pending = 0;
+	return 1;
+}
+
+struct spawn {
+	int stub, fds[4], empty_root, flags;
+};
+static int spawn_child(void *arg)
+{
+	struct spawn *s = arg;
+	sigset_t none;
+	sigemptyset(&none);
+	/* Memory is shared with the kernel process until exec: only system calls from here on. */
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	sigaction(SIGCHLD, &dfl, NULL);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	syscall(SYS_setsid);
+	/* Out of the way of 3..6 first. */
+	int fds[5];
+	for (int i = 0; i < 4; i++)
+		fds[i] = fcntl(s->fds[i], F_DUPFD, 20);
+	fds[4] = fcntl(s->stub, F_DUPFD_CLOEXEC, 20);
+	if (s->empty_root >= 0 && (fchdir(s->empty_root) < 0 || chroot(".") < 0))
+		_exit(98);
+	for (int i = 0; i < 4; i++)
+		if (dup2(fds[i], 3 + i) < 0)
+			_exit(97);
+	/* No descriptor but ours: not even standard ones. */
+	syscall(SYS_close_range, 0, 2, 0);
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+	syscall(SYS_close_range, 7, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+	char *argv[] = { "runts-stub", NULL }, *envp[] = { NULL };
+	syscall(SYS_execveat, fds[4], "", argv, envp, AT_EMPTY_PATH);
+	_exit(96);
+}
+/*
+ * Starts the first stub process. empty_root: directory to be its root, or -1; flags: CLONE_NEW* for it.
+ * Returns its pid.
+ */
+int sy_spawn(int stub, int socket, int doorbell, int mailbox, int info, int empty_root, int flags)
+{
+	struct spawn s = { stub, { socket, doorbell, mailbox, info }, empty_root, flags };
+	const size_t size = 65536;
+	char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return -errno;
+	sigset_t all, old;
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &old);
+	/* CLONE_VFORK: we wait for its exec. No CLONE_SIGHAND, so its dispositions are its own. */
+	int pid = clone(spawn_child, stack + size, CLONE_VM | CLONE_VFORK | flags | SIGCHLD, &s);
+	int result = pid < 0 ? -errno : pid;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	munmap(stack, size);
+	return result;
+}
