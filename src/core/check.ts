@@ -1,0 +1,23 @@
+/** Turns valibot's issues into one line that names the path: "process.args: expected array, got string". */
+import { type BaseIssue, getDotPath } from "valibot";
+
+export function checkMessage(issues: readonly BaseIssue<unknown>[]): string {
+  const issue = issues[0]!;
+  const path = getDotPath(issue);
+  return path === null ? problem(issue) : `${path}: ${problem(issue)}`;
+}
+
+function problem(issue: BaseIssue<unknown>): string {
+  if (issue.kind === "schema" && issue.expected !== null) {
+    if (issue.received === "undefined") return `is missing (expected ${lower(issue.expected)})`;
+    return `expected ${lower(issue.expected)}, got ${lower(issue.received)}`;
+  }
+  if (issue.type === "integer") return `expected a whole number, got ${issue.received}`;
+  return issue.message.charAt(0).toLowerCase() + issue.message.slice(1);
+}
+
+/** "Array" → "array"; a quoted value stays as it is, if short. */
+function lower(text: string): string {
+  const shown = text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return shown.startsWith('"') || shown.startsWith("(") ? shown : shown.toLowerCase();
+}

@@ -1,0 +1,4 @@
+import type { CommandContext } from "../command.ts";
+export class Containers {
+  constructor(readonly context: CommandContext) {}
+}

@@ -1,0 +1,228 @@
+/**
+ * The whole public plugin API. A plugin is a value with two halves: `host` runs in the short-lived command, `sandbox` in
+ * the sandbox process before the first guest instruction. Importing a plugin does nothing; the registry checks its name,
+ * API version, requirements and options, and then calls the half that its process is.
+ *
+ * Third parties import all this from "runts"; see docs/plugins.md.
+ */
+import type { GenericSchema, InferOutput } from "valibot";
+import type { CommandDeclaration, LazyCommand, SimpleAction } from "./command.ts";
+import type { Flag, Flags } from "./flags.ts";
+import type { Log } from "./log.ts";
+import type { LaunchOptions, SandboxHandle } from "./sandbox.ts";
+import type { Spec } from "./spec/schema.ts";
+
+/** The API version that this build speaks; a plugin that names another one is refused. */
+export const API_VERSION = 1;
+
+export interface Plugin<O = unknown> {
+  /** Lower case letters, digits and dashes; also the name of its options in the configuration file. */
+  readonly name: string;
+  readonly apiVersion?: number;
+  /** One line for `runts plugins`. */
+  readonly description?: string;
+  /** Names of plugins that must be there, and are set up first. */
+  readonly requires?: readonly string[];
+  /** Checks `[plugin.NAME]` of the configuration file. Absent: the plugin takes no options. */
+  readonly options?: GenericSchema<unknown, O>;
+  host?(host: HostApi, options: O): void | Promise<void>;
+  sandbox?(kernel: KernelApi, options: O): void;
+}
+
+/** Gives the two halves the type of the options. */
+export function definePlugin<S extends GenericSchema>(
+  plugin: Omit<Plugin<InferOutput<S>>, "options"> & { readonly options: S },
+): Plugin<InferOutput<S>>;
+export function definePlugin(plugin: Plugin<undefined>): Plugin<undefined>;
+export function definePlugin(plugin: object): Plugin {
+  return plugin as Plugin;
+}
+
+// ---- The host half ----
+
+/** A container as hooks see it. */
+export interface ContainerView {
+  readonly id: string;
+  readonly bundle: string;
+  readonly spec: Spec;
+  readonly status: ContainerStatus;
+  /** The OCI state, as `runts state` prints it and OCI hooks read it. */
+  readonly state: OciState;
+  /** Host pid of the sandbox process; 0 when there is none. */
+  readonly sandboxPid: number;
+}
+export type ContainerStatus = "creating" | "created" | "running" | "paused" | "stopped";
+export interface OciState {
+  ociVersion: string;
+  id: string;
+  status: ContainerStatus;
+  pid?: number;
+  bundle: string;
+  annotations?: Record<string, string>;
+}
+
+/** What a hook can be told about, in the order in which a container meets them. */
+export interface HostEvents {
+  /** The state directory exists, nothing runs. `spec` may still be changed. A failure ends the create. */
+  "container:creating": (event: { container: ContainerView; spec: Spec }) => void;
+  /** Which sandbox a container joins; the first hook that returns one decides, else it gets one of its own. */
+  "sandbox:find": (event: { container: ContainerView }) => SandboxHandle | undefined;
+  /** What the sandbox process will be told; may be changed. */
+  "sandbox:launching": (event: { container: ContainerView; options: LaunchOptions }) => void;
+  /** The sandbox and its namespaces exist. Place of the OCI hooks prestart and createRuntime (runtime namespace). */
+  "container:create-runtime": (event: { container: ContainerView }) => void;
+  /** Place of the OCI hook createContainer (container namespace). */
+  "container:create-container": (event: { container: ContainerView }) => void;
+  /** The container is created and saved. */
+  "container:created": (event: { container: ContainerView }) => void;
+  /** Before the program is executed. Place of the OCI hook startContainer. */
+  "container:starting": (event: { container: ContainerView }) => void;
+  /** The program runs. Place of the OCI hook poststart. */
+  "container:started": (event: { container: ContainerView }) => void;
+  "container:paused": (event: { container: ContainerView }) => void;
+  "container:resumed": (event: { container: ContainerView }) => void;
+  /** Another process was started in the container. */
+  "container:exec": (event: { container: ContainerView; args: readonly string[]; pid: number }) => void;
+  /** The container was deleted: its processes are gone, its state directory too. Place of the OCI hook poststop. */
+  "container:deleted": (event: { container: ContainerView }) => void;
+}
+
+type MaybePromise<T> = T | Promise<T>;
+/** A handler of an event; may be asynchronous. */
+export type HostHook<E extends keyof HostEvents> = (
+  ...args: Parameters<HostEvents[E]>
+) => MaybePromise<ReturnType<HostEvents[E]>>;
+
+export interface HookOptions {
+  /** "pre" runs before hooks without an order, "post" after them. */
+  order?: "pre" | "post";
+}
+
+/** A way to run guest code, as `--platform` offers it. Its kernel side is `kernel.platform`. */
+export interface PlatformDeclaration {
+  readonly name: string;
+  readonly summary: string;
+  /** What this host lacks for it, or null when it can run here. Must be cheap. */
+  missing(): string | null;
+}
+
+export interface HostApi {
+  readonly log: Log;
+  /** A command as the built-in ones are declared, or one that is loaded when it is used. */
+  command<F extends Flags>(declaration: CommandDeclaration<F>): void;
+  command(declaration: LazyCommand): void;
+  /** The short form: `host.command("audit <id>", "Print …", (context, [id]) => …)`. */
+  command(usage: string, summary: string, action: SimpleAction): void;
+  /** A global flag; its value is in `context.globals`. */
+  flag(name: string, declaration: Flag): void;
+  on<E extends keyof HostEvents>(event: E, hook: HostHook<E>, options?: HookOptions): void;
+  platform(declaration: PlatformDeclaration): void;
+}
+
+// ---- The sandbox half: the kernel implements these ----
+
+/** Who made a system call, and the memory that its pointers mean. */
+export interface CallingTask {
+  readonly pid: number;
+  readonly tid: number;
+  /** The thread's name. */
+  readonly comm: string;
+  readonly uid: number;
+  readonly gid: number;
+  /** Id of the container that it belongs to. */
+  readonly container: string;
+  /** Both return the bytes moved, or -EFAULT. */
+  read(address: number, into: Uint8Array): number;
+  write(address: number, from: Uint8Array): number;
+}
+/**
+ * The arguments of the calls that plugins ask for most, by the names of the kernel's declarations. Every other call has
+ * its arguments too, typed `unknown`: numbers, or strings for paths.
+ */
+export interface SyscallArguments {
+  openat: { dirfd: number; path: string; flags: number; mode: number };
+  open: { path: string; flags: number; mode: number };
+  execve: { path: string; argv: number; envp: number };
+  unlinkat: { dirfd: number; path: string; flags: number };
+  connect: { fd: number; address: number; length: number };
+  read: { fd: number; buffer: number; count: number };
+  write: { fd: number; buffer: number; count: number };
+}
+/** A system call on its way to the kernel. Changing an argument changes what `next` sees. */
+export type InterceptedCall<N extends string = string> = {
+  readonly syscall: string;
+  readonly task: CallingTask;
+} & (N extends keyof SyscallArguments ? SyscallArguments[N] : Record<string, unknown>);
+/**
+ * Returns the call's result (`>= 0` or `-errno`), usually `next()`. A promise parks the calling thread until it settles
+ * (a rejection is -EIO and a line in the log); `next` must then not be called any more.
+ */
+export type Interceptor<N extends string = string> = (
+  call: InterceptedCall<N>,
+  next: () => number,
+) => number | Promise<number>;
+
+/** What `stat` shows of a node of a plugin's file system. */
+export interface NodeAttributes {
+  kind: "file" | "directory" | "symlink";
+  size: number;
+  /** Permission bits; 0o644 and 0o755 when absent. */
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  /** Seconds since the epoch. */
+  mtime?: number;
+}
+/**
+ * A file system written by a plugin: paths are absolute inside it ("/" is its root), normalised, without symbolic links
+ * in the way. Every function returns a negative errno to fail; one that is absent means EROFS (writers) or ENOTSUP.
+ * Results are not cached unless `cacheSeconds` says so.
+ */
+export interface FileSystem {
+  attributes(path: string): NodeAttributes | number;
+  /** Names in a directory, without "." and "..". */
+  list(path: string): readonly string[] | number;
+  /** Bytes of the file from `offset` into `into`; the count, 0 at the end. */
+  read(path: string, offset: number, into: Uint8Array): number;
+  write?(path: string, offset: number, from: Uint8Array): number;
+  truncate?(path: string, size: number): number;
+  create?(path: string, mode: number): number;
+  makeDirectory?(path: string, mode: number): number;
+  remove?(path: string): number;
+  rename?(from: string, to: string): number;
+  readLink?(path: string): string | number;
+  /** The last descriptor of the file was closed. */
+  flush?(path: string): number;
+  cacheSeconds?: number;
+}
+/** Called for each mount with its source and options; a negative errno refuses the mount. */
+export type FileSystemFactory = (source: string, options: readonly string[]) => FileSystem | number;
+
+/** A character device written by a plugin. */
+export interface CharacterDevice {
+  read?(into: Uint8Array, offset: number): number;
+  write?(from: Uint8Array, offset: number): number;
+  ioctl?(request: number, argument: number): number;
+}
+
+export interface KernelApi {
+  readonly log: Log;
+  /** The spec of the sandbox's first container. */
+  readonly spec: Spec;
+  /** Puts an interceptor around a system call; the last one added is asked first. Other calls cost nothing. */
+  intercept<N extends string>(syscall: N, interceptor: Interceptor<N>): void;
+  /** A file system type that mounts of the spec, and mount(2) of privileged guests, may name. */
+  filesystem(type: string, factory: FileSystemFactory): void;
+  /** A character device in every container's /dev. */
+  device(name: string, numbers: { major: number; minor: number; mode?: number }, device: CharacterDevice): void;
+  /** Called when a process of a container has been executed or has ended. */
+  on(event: "exec", handler: (process: { pid: number; container: string; args: readonly string[] }) => void): void;
+  on(event: "exit", handler: (process: { pid: number; container: string; status: number }) => void): void;
+  /** A request that `SandboxHandle.request` can make of this sandbox. A thrown error is the answer. */
+  control(method: string, handler: (params: unknown, fds: readonly number[]) => unknown | Promise<unknown>): void;
+  /**
+   * The kernel itself, for plugins that are part of this source tree (platforms, checkpoint). Not a stable interface:
+   * its type is the `Kernel` class of src/kernel.
+   */
+  readonly internals: unknown;
+}

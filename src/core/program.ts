@@ -1,0 +1,184 @@
+/**
+ * The command line from its first word to the exit status: global flags, configuration, plugins, the command.
+ *
+ * Heavy modules (schemas, TOML, launcher, native library) are loaded where they are first needed; `--version` and
+ * `--help` of a command load none of them.
+ */
+
+import type { CommandContext, CommandDeclaration } from "./command.ts";
+import { builtInCommands } from "./commands/index.ts";
+import { describe, RuntimeError } from "./errors.ts";
+import { checkFlags, didYouMean, type Flags, flagHelp, type ParsedFlags, parseFlags, table, usage } from "./flags.ts";
+import { defaultRoot, type Globals, globalFlags } from "./global-flags.ts";
+import type { HostCalls } from "./host-calls.ts";
+import type { Log } from "./log.ts";
+import type { Plugin } from "./plugin.ts";
+import type { AnyCommand } from "./registry.ts";
+import type { SandboxLauncher } from "./sandbox.ts";
+import { writeFd } from "./stdio.ts";
+import { versionText } from "./version.ts";
+
+/** What `src/main.ts` ties to the core. */
+export interface Program {
+  /** Words after the executable. */
+  argv: readonly string[];
+  builtIns: readonly Plugin[];
+  launcher(): Promise<SandboxLauncher>;
+  hostCalls(): Promise<HostCalls>;
+}
+
+/** Runs the command line; the exit status. Never throws. */
+export async function runProgram(program: Program): Promise<number> {
+  let log: Log | undefined;
+  try {
+    // A first look: enough to answer --version, and to find the configuration file that says which flags there are.
+    const look = parseFlags(globalFlags, program.argv, { stopAtPositional: true, tolerant: true, who: "runts" });
+    if (look.values["version"] === true) {
+      writeOut(versionText());
+      return 0;
+    }
+    const [{ createLog }, { loadPlugins }] = await Promise.all([import("./log.ts"), import("./plugin-loader.ts")]);
+    const early = createLog({ path: undefined, format: "text", debug: look.values["debug"] === true });
+    log = early;
+    const { registry, defaults } = await loadPlugins(
+      program.builtIns,
+      look.values["config"] as string | undefined,
+      early,
+    );
+    for (const each of builtInCommands) registry.commands.set(each.name, each);
+
+    const flags: Flags = { ...globalFlags, ...registry.flags };
+    const parsed = parseFlags(flags, program.argv, { stopAtPositional: true, who: "runts" });
+    for (const [name, value] of Object.entries(defaults)) if (!parsed.given.has(name)) parsed.values[name] = value;
+    if (!parsed.values["root"]) parsed.values["root"] = defaultRoot();
+    await checkFlags(flags, parsed, "runts");
+    const globals = parsed.values as Globals;
+    log = createLog({
+      path: globals.log,
+      format: globals.logFormat === "json" ? "json" : "text",
+      debug: globals.debug,
+    });
+
+    const context: CommandContext = {
+      globals,
+      log,
+      plugins: registry,
+      launcher: once(() => program.launcher()),
+      hostCalls: once(() => program.hostCalls()),
+      containers: once(async () => {
+        const { Containers } = await import("./container/lifecycle.ts");
+        return new Containers(context);
+      }),
+      out: writeOut,
+    };
+    return await runCommand(context, flags, parsed);
+  } catch (error) {
+    report(log, error);
+    return error instanceof RuntimeError ? error.exitCode : 1;
+  }
+}
+
+async function runCommand(context: CommandContext, flags: Flags, parsed: ParsedFlags): Promise<number> {
+  const { commands } = context.plugins;
+  const [name, ...rest] = parsed.positionals;
+  if (name === undefined || name === "help" || name === "h") {
+    if (name !== undefined && rest[0] !== undefined) {
+      context.out(commandHelp(await load(find(commands, rest[0]))));
+      return 0;
+    }
+    context.out(programHelp(commands, flags));
+    return 0;
+  }
+  const known = find(commands, name);
+  if (parsed.values["help"] === true) {
+    context.out(commandHelp(await load(known)));
+    return 0;
+  }
+  const declaration = await load(known);
+  const who = `runts ${declaration.name}`;
+  const commandFlags: Flags = { ...(declaration.flags ?? {}), ...helpFlag };
+  const own = parseFlags(commandFlags, rest, { stopAtPositional: declaration.stopAtPositional === true, who });
+  if (own.values["help"] === true) {
+    context.out(commandHelp(declaration));
+    return 0;
+  }
+  checkCount(declaration, own.positionals);
+  await checkFlags(commandFlags, own, who);
+  const result = await declaration.run(context, own.values as never, own.positionals);
+  return typeof result === "number" ? result : 0;
+}
+
+const helpFlag = { help: { ...globalFlags.help, hidden: true } } as const;
+
+function find(commands: ReadonlyMap<string, AnyCommand>, name: string): AnyCommand {
+  const found = commands.get(name);
+  if (found !== undefined) return found;
+  const names = [...commands.values()].filter((each) => !each.hidden).map((each) => each.name);
+  throw usage("runts", `unknown command "${name}"${didYouMean(name, names)}`);
+}
+
+async function load(known: AnyCommand): Promise<CommandDeclaration> {
+  return "load" in known ? await known.load() : known;
+}
+
+/** runc's words for a wrong number of arguments. */
+function checkCount({ name, args }: CommandDeclaration, given: readonly string[]): void {
+  const words = (args ?? "").split(" ").filter((word) => word !== "");
+  const least = words.filter((word) => word.startsWith("<")).length;
+  const most = words.some((word) => word.includes("...")) ? Number.POSITIVE_INFINITY : words.length;
+  if (given.length >= least && given.length <= most) return;
+  const expected =
+    least === most ? `exactly ${least}` : given.length < least ? `a minimum of ${least}` : `a maximum of ${most}`;
+  throw usage(`runts ${name}`, `"${name}" requires ${expected} argument(s)`);
+}
+
+function report(log: Log | undefined, error: unknown): void {
+  const text = describe(error);
+  if (log === undefined) writeErr(`runts: ${text}\n`);
+  else log.error(text);
+  if (error instanceof RuntimeError) {
+    for (const failure of error.cleanup) log?.warn(`cleaning up: ${describe(failure)}`);
+    if (error.code === "usage" && error.action !== undefined) writeErr(`Try '${error.action} --help'.\n`);
+  } else if (error instanceof Error && log !== undefined) log.debug(error.stack ?? "");
+}
+
+function programHelp(commands: ReadonlyMap<string, AnyCommand>, flags: Flags): string {
+  const rows = [...commands.values()]
+    .filter((each) => !each.hidden)
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((each) => [each.name, each.summary] as const);
+  return [
+    "runts runs containers, and single programs, on its own user-space Linux kernel.\n",
+    "Usage: runts [global flags] COMMAND [flags] [arguments]",
+    "       runts do [flags] [--] PROGRAM [arguments]\n",
+    `Commands:\n${table(rows)}`,
+    `Global flags (before the command):\n${flagHelp(flags)}`,
+    "`runts help COMMAND` tells more of each.\n",
+  ].join("\n");
+}
+
+function commandHelp(declaration: CommandDeclaration): string {
+  const flags = Object.values(declaration.flags ?? {}).some((each) => !each.hidden);
+  const parts = [
+    `${declaration.summary}\n`,
+    `Usage: runts ${declaration.name}${flags ? " [flags]" : ""}${declaration.args ? ` ${declaration.args}` : ""}\n`,
+  ];
+  if (declaration.description !== undefined) parts.push(`${declaration.description.trim()}\n`);
+  if (flags) parts.push(`Flags:\n${flagHelp(declaration.flags ?? {})}`);
+  return parts.join("\n");
+}
+
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
+function writeOut(text: string): void {
+  writeFd(1, text);
+}
+function writeErr(text: string): void {
+  writeFd(2, text);
+}

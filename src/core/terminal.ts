@@ -1,0 +1,93 @@
+/**
+ * The caller's terminal, joined to a pty whose slave is the container's: `do`, attached `run` and `exec` with a tty.
+ *
+ * The pty's own line discipline serves the guest; the caller's terminal is raw while this lasts, so that each key
+ * (Ctrl-C too) goes through. Invariant: `finish` puts the caller's terminal back, whatever happened before.
+ */
+import { closeSync, read } from "node:fs";
+import { RuntimeError } from "./errors.ts";
+import type { HostCalls } from "./host-calls.ts";
+import { writeFd } from "./stdio.ts";
+
+/** How long output that is still in the pty is waited for after the program has ended. */
+const DRAIN_MS = 2000;
+
+export class TerminalBridge {
+  private readonly saved = new Uint8Array(128);
+  private raw = false;
+  private finished = false;
+  private drained: Promise<void> = Promise.resolve();
+  private readonly onResize = () => this.copySize();
+
+  private constructor(
+    private readonly host: HostCalls,
+    readonly master: number,
+    readonly slave: number,
+  ) {}
+
+  /** A pty of the size of the caller's terminal (descriptor 0), or of `size`. */
+  static open(host: HostCalls, size?: { height: number; width: number }): TerminalBridge {
+    const pair = new Int32Array(2);
+    const result = host.openpty(pair);
+    if (result < 0) throw new RuntimeError("host", `cannot open a pseudo-terminal (errno ${-result})`);
+    const bridge = new TerminalBridge(host, pair[0]!, pair[1]!);
+    if (size !== undefined && size.height > 0 && size.width > 0)
+      host.setWindowSize(bridge.master, size.height, size.width);
+    else bridge.copySize();
+    return bridge;
+  }
+
+  /** The caller's window, as a spec's `consoleSize`. */
+  static size(host: HostCalls): { height: number; width: number } | undefined {
+    const size = new Int32Array(2);
+    return host.getWindowSize(0, size) < 0 ? undefined : { height: size[0]!, width: size[1]! };
+  }
+
+  private copySize(): void {
+    const size = new Int32Array(2);
+    if (this.host.getWindowSize(0, size) >= 0) this.host.setWindowSize(this.master, size[0]!, size[1]!);
+  }
+
+  /** Starts copying both ways. The slave may be closed here once the sandbox has it. */
+  connect(): void {
+    this.raw = this.host.makeRaw(0, this.saved) >= 0;
+    process.on("SIGWINCH", this.onResize);
+    this.drained = this.pump(this.master, 1);
+    void this.pump(0, this.master);
+  }
+
+  closeSlave(): void {
+    closeSync(this.slave);
+  }
+
+  private pump(from: number, to: number): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    return new Promise((resolve) => {
+      const next = () => {
+        read(from, buffer, 0, buffer.length, null, (error, count) => {
+          if ((error as NodeJS.ErrnoException | null)?.code === "EAGAIN") setTimeout(next, 1);
+          else if (error !== null || count === 0 || this.finished) resolve();
+          else {
+            writeFd(to, buffer.subarray(0, count));
+            next();
+          }
+        });
+      };
+      next();
+    });
+  }
+
+  /** Waits for the last output, then puts the caller's terminal back. */
+  async finish(): Promise<void> {
+    await Promise.race([this.drained, Bun.sleep(DRAIN_MS)]);
+    this.restore();
+  }
+
+  /** Puts the caller's terminal back at once. */
+  restore(): void {
+    this.finished = true;
+    process.off("SIGWINCH", this.onResize);
+    if (this.raw) this.host.restoreTerminal(0, this.saved);
+    this.raw = false;
+  }
+}

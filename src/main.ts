@@ -1,0 +1,24 @@
+/** The executable: ties core, plugins and sandbox together. `bun build --compile` seals this file. */
+import type { Plugin } from "./core/plugin.ts";
+import { runProgram } from "./core/program.ts";
+import doPlugin from "./plugins/do/index.ts";
+import { ptrace, systrap } from "./plugins/platforms/index.ts";
+import strace from "./plugins/strace/index.ts";
+
+/** Set up in this order. Each can be disabled in the configuration file. */
+const builtIns: readonly Plugin[] = [systrap, ptrace, strace, doPlugin];
+
+const argv = process.argv.slice(2);
+if (argv[0] === "boot") {
+  // The sandbox process: this executable, run by the launcher.
+  const { boot } = await import("./boot/boot.ts");
+  await boot(argv.slice(1), builtIns);
+} else {
+  const exitCode = await runProgram({
+    argv,
+    builtIns,
+    launcher: async () => (await import("./boot/launch.ts")).launcher,
+    hostCalls: async () => (await import("./native/host-calls.ts")).hostCalls,
+  });
+  process.exit(exitCode);
+}
