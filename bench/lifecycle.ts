@@ -16,12 +16,11 @@
  * the end of a runtime's helper processes after it is in no figure.
  */
 import { dlopen, FFIType, ptr } from "bun:ffi";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { describeMachine } from "./machine.ts";
 import { compile } from "./micro.ts";
-import { environment } from "./process.ts";
+import { environment, withScratch } from "./process.ts";
 import { asMarkdown, asText, figure, median, type Table } from "./stats.ts";
 import { findExecutable, isExecutable, runtsPath } from "./targets.ts";
 
@@ -232,10 +231,5 @@ if (process.getuid?.() !== 0) {
   console.error("bench: --rounds takes a number from 1 to 1000");
   process.exitCode = 2;
 } else {
-  const scratch = mkdtempSync(`${tmpdir()}/runts-lifecycle-`);
-  try {
-    process.exitCode = await main(Math.floor(rounds), values.markdown ?? false, scratch);
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
+  await withScratch("runts-lifecycle", (scratch) => main(Math.floor(rounds), values.markdown ?? false, scratch));
 }

@@ -6,6 +6,8 @@
  * Known gaps: a child that leaves its process group and survives its parent is not found.
  */
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 
 export const environment: Record<string, string> = {
   PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -29,6 +31,43 @@ export interface RunOptions {
   stallMs?: number;
   /** Called with the process id, once there is one. */
   onStart?: (pid: number) => void;
+}
+
+/** Process groups that are running now. */
+const running = new Set<number>();
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // Already gone.
+  }
+}
+
+/**
+ * Makes a folder for one run of a benchmark, calls `work` with it, and takes folder and programs
+ * away afterwards, also when the benchmark is interrupted. The result is the exit status.
+ */
+export async function withScratch(name: string, work: (scratch: string) => Promise<number>): Promise<void> {
+  const scratch = mkdtempSync(`${tmpdir()}/${name}-`);
+  const clean = () => {
+    for (const pid of running) killGroup(pid);
+    rmSync(scratch, { recursive: true, force: true });
+  };
+  for (const [signal, status] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const)
+    process.once(signal, () => {
+      clean();
+      process.exit(status);
+    });
+  try {
+    process.exitCode = await work(scratch);
+  } finally {
+    clean();
+  }
 }
 
 const OUTPUT_LIMIT = 1 << 20;
@@ -59,12 +98,7 @@ export function run(command: string[], options: RunOptions): Promise<Outcome> {
     });
     const kill = (why: string) => {
       late = why;
-      if (child.pid === undefined) return;
-      try {
-        process.kill(-child.pid, "SIGKILL");
-      } catch {
-        // Already gone: "close" is on its way.
-      }
+      if (child.pid !== undefined) killGroup(child.pid);
     };
     const limit = setTimeout(() => kill(`not done after ${options.timeoutMs / 1000} s`), options.timeoutMs);
     const { stallMs } = options;
@@ -73,6 +107,7 @@ export function run(command: string[], options: RunOptions): Promise<Outcome> {
     const settle = (status: number | null, signal: string | null, error?: Error) => {
       if (settled) return;
       settled = true;
+      if (child.pid !== undefined) running.delete(child.pid);
       clearTimeout(limit);
       clearTimeout(stall);
       const said = complaint(stderr);
@@ -92,7 +127,10 @@ export function run(command: string[], options: RunOptions): Promise<Outcome> {
     });
     child.on("error", (error) => settle(null, null, error));
     child.on("close", (status, signal) => settle(status, signal));
-    if (child.pid !== undefined) options.onStart?.(child.pid);
+    if (child.pid !== undefined) {
+      running.add(child.pid);
+      options.onStart?.(child.pid);
+    }
   });
 }
 

@@ -13,14 +13,13 @@
  *
  * Known gaps: nothing is pinned to a CPU; one machine's figures are not another's, hence ratios.
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { doAim, idleAimMb, microAims, verdict, versionAim } from "./aims.ts";
 import { describeMachine } from "./machine.ts";
 import { type Footprint, idleFootprint } from "./memory.ts";
 import { compile, microbenchmark, type Result, type Results } from "./micro.ts";
-import { run } from "./process.ts";
+import { run, withScratch } from "./process.ts";
 import { buildEmptyProgram, type Command, measureStarts } from "./start.ts";
 import { asMarkdown, asText, figure, type Sample, type Table } from "./stats.ts";
 import { findTargets, type Target, type Targets } from "./targets.ts";
@@ -89,6 +88,10 @@ function microTable(targets: Target[], cases: string[], results: Results, remark
     const found = result(target, name);
     return typeof found === "object" ? found.min : undefined;
   };
+  const middle = (target: string, name: string): number | undefined => {
+    const found = result(target, name);
+    return typeof found === "object" ? found.median : undefined;
+  };
   const shown = (found: Result | undefined): string => {
     if (found === undefined) return "";
     return typeof found === "string" ? "failed" : `${figure(found.min / 1000)} (${figure(found.median / 1000)})`;
@@ -109,7 +112,13 @@ function microTable(targets: Target[], cases: string[], results: Results, remark
         row.push(asRatio(ratio(best(target.name, name), best(YARDSTICK, name))));
     }
     const aim = microAims[name];
-    row.push(aim === undefined ? "" : verdict(ratio(best(DEFAULT_PLATFORM, name), best(YARDSTICK, name)), aim));
+    const byMedians = ratio(middle(DEFAULT_PLATFORM, name), middle(YARDSTICK, name));
+    row.push(
+      aim === undefined
+        ? ""
+        : verdict(ratio(best(DEFAULT_PLATFORM, name), best(YARDSTICK, name)), aim) +
+            (byMedians === undefined ? "" : `, by medians ${figure(byMedians)}`),
+    );
     return row;
   });
   return {
@@ -280,10 +289,5 @@ if (typeof settings === "string") {
   console.error(`bench: ${settings}`);
   process.exitCode = 2;
 } else {
-  const scratch = mkdtempSync(`${tmpdir()}/runts-bench-`);
-  try {
-    process.exitCode = await bench(settings, scratch);
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
+  await withScratch("runts-bench", (scratch) => bench(settings, scratch));
 }
