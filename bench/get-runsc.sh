@@ -6,7 +6,7 @@
 #
 # Usage: bench/get-runsc.sh [FOLDER]     (default: ./bench/.runsc)
 # Prints the path of the executable: RUNSC="$(bench/get-runsc.sh)" npm run bench
-# Environment: DEBIAN_MIRROR (default: the mirror that the system's apt uses, else deb.debian.org)
+# Environment: DEBIAN_MIRROR (default: http://deb.debian.org/debian)
 set -eu
 
 for tool in apt-get dpkg-deb; do
