@@ -23,13 +23,17 @@ import type { HostPoller } from "../native/poller.ts";
 import { clockMonotonicNs } from "../native/host.ts";
 import type { KernelLog } from "./log.ts";
 import { onContextGone } from "./task/exit.ts";
-import { onFault, returnToGuest } from "./signal/deliver.ts";
+import { forceFault, onFault, resumeSuspended, returnToGuest } from "./signal/deliver.ts";
 import { BLOCKED, NO_RETURN, type SyscallDeclaration } from "./syscall.ts";
 import { TimerQueue } from "./time/timers.ts";
 import type { Tracer } from "./strace/tracer.ts";
 import { RUN_GUEST, RUN_READY, type Task } from "./task/task.ts";
 import type { Process } from "./task/process.ts";
+import type { ProcessGroup, Session } from "./task/session.ts";
+import type { UserCounts } from "./task/users.ts";
 import type { Mount } from "./vfs/dentry.ts";
+import { DeviceRegistry } from "./vfs/devices.ts";
+import { MountTable } from "./vfs/mounts.ts";
 import { CallHistory } from "./strace/history.ts";
 
 /** Wraps a handler: gets the decoded call, may answer itself or go on with `next()`. */
@@ -58,8 +62,23 @@ export class Kernel {
   tracer: Tracer | null = null;
   hostname = "runts";
   domainname = "(none)";
+  readonly devices = new DeviceRegistry();
+  readonly mounts = new MountTable();
   /** Root of the mount tree; set up by boot. */
   rootMount!: Mount;
+  /** Process groups and sessions by id. */
+  readonly groups = new Map<number, ProcessGroup>();
+  readonly sessions = new Map<number, Session>();
+  /** The sandbox's first process, until it has ended. */
+  init: Process | null = null;
+  /** The task whose call, fault or resumption is being served. */
+  current: Task | null = null;
+  /** What is counted per real user id. */
+  readonly users = new Map<number, UserCounts>();
+  /** Told of the end of processes that have no parent (init, and those brought in from outside). */
+  /** Told of each process whose last thread has ended, to release what they keep for it (timers). */
+  readonly processCleanups: ((process: Process) => void)[] = [];
+  onRootExit: ((process: Process, status: number) => void) | null = null;
   private lastPid = 0;
   private running = false;
   /** Called when the first process (init) has ended, with its wait status. */
@@ -125,7 +144,7 @@ export class Kernel {
     return 0;
   }
   /** Group and session ids keep their number from being given out again. */
-  pidInUse: (pid: number) => boolean = () => false;
+  pidInUse: (pid: number) => boolean = (pid) => this.groups.has(pid) || this.sessions.has(pid);
 
   /** Runs until `stop()`. */
   run(): void {
@@ -136,7 +155,9 @@ export class Kernel {
         const task = this.runQueue.shift()!;
         if (task.runState !== RUN_READY) continue;
         task.runState = RUN_GUEST;
-        this.dispatch(task);
+        this.current = task;
+        if (task.suspended !== null || task.process.exiting || task.killed) resumeSuspended(task);
+        else this.dispatch(task);
         // Guest threads and timers get their turn even if tasks keep waking each other.
         if ((++turns & 63) === 0) break;
       }
@@ -161,10 +182,11 @@ export class Kernel {
     const task = ctx.owner as Task | null;
     if (task === null) return;
     ctx.addressSpace.executor = ctx;
+    this.current = task;
     switch (ctx.stop) {
       case STOP_SYSCALL:
         task.syscallNr = ctx.regs[REG.origRax * 2]!;
-        task.restart = null;
+        if (task.restart !== null) task.endCall();
         this.dispatch(task);
         break;
       case STOP_FAULT:
@@ -207,7 +229,7 @@ export class Kernel {
     }
     if (task.notify || result <= -512) returnToGuest(task, result, true);
     else {
-      task.restart = null;
+      if (task.restart !== null) task.endCall();
       task.syscallNr = -1;
       task.ctx!.resumeWithResult(result);
     }
@@ -226,7 +248,7 @@ export class Kernel {
     task.cancelWaits();
     task.runState = RUN_GUEST;
     this.log.error(`kernel bug in ${SYSCALL_NAMES[nr] ?? nr} of pid ${task.tid} (${task.comm}): ${describe(error)}`);
-    onFault(task, { signo: 11, code: 128, addr: 0, trapno: 13, errorCode: 0 });
+    forceFault(task, { signo: 11, code: 128, addr: 0, trapno: 13, errorCode: 0 });
     return NO_RETURN;
   }
 }

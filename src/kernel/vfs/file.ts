@@ -5,13 +5,15 @@
  * Reading and writing: a call that cannot go on now returns -EAGAIN; the syscall layer (syscalls/read.ts) then blocks on
  * `waiters` unless O_NONBLOCK is set. Every change that could make a call go on wakes `waiters` with POLL* bits.
  */
-import { EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE } from "../abi/errno.ts";
+
 import type { HostMemory } from "../../platform/platform.ts";
+import { EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE } from "../abi/errno.ts";
 import type { Task } from "../task/task.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import type { Path } from "./dentry.ts";
-import type { Inode } from "./inode.ts";
+import type { Inode, Stat } from "./inode.ts";
 import type { Io } from "./io.ts";
+import { notifyClose, watching } from "./watches.ts";
 
 export const POLLIN = 1;
 export const POLLPRI = 2;
@@ -25,17 +27,48 @@ export const POLLWRNORM = 256;
 export const POLLWRBAND = 512;
 export const POLLRDHUP = 0x2000;
 
+/** The largest file position (Linux has 2^63 - 1; a number holds whole bytes up to here). */
+export const MAX_OFFSET = Number.MAX_SAFE_INTEGER;
+
 /** Receives one directory entry; false when there is no room for it (it will be asked for again). */
 export type EmitEntry = (name: string, ino: number, type: number, nextOffset: number) => boolean;
+
+/** Told when the last reference to a file goes: epoll items, which hold none. */
+export interface FileObserver {
+  fileReleased(file: File): void;
+}
+
+const O_PATH = 0o10000000;
+/** Inode numbers of files that have no inode: pipes, sockets, anonymous inodes. */
+let lastAnonymousIno = 1000;
+export function nextAnonymousIno(): number {
+  return ++lastAnonymousIno;
+}
+const NEVER = { sec: 0, nsec: 0 };
 
 export abstract class File {
   /** Descriptors and other holders. `FdTable` and `task` code count through retain/release. */
   refs = 1;
   /** File position, for those that have one. */
   pos = 0;
-  /** F_SETOWN, F_SETSIG. */
+  /** F_SETOWN (negative: a process group), F_SETSIG. */
   owner = 0;
   ownerSignal = 0;
+  /** F_SETOWN_EX: F_OWNER_TID 0, F_OWNER_PID 1, F_OWNER_PGRP 2. */
+  ownerType = 1;
+  /** SO_RCVTIMEO and SO_SNDTIMEO in nanoseconds: how long a blocking read or write waits before it gives EAGAIN. */
+  readTimeoutNs = Number.POSITIVE_INFINITY;
+  writeTimeoutNs = Number.POSITIVE_INFINITY;
+  /** Epoll items that watch it; made on first use. */
+  observers: Set<FileObserver> | null = null;
+  /** What fstat shows for files without an inode: type and permission bits. */
+  readonly anonymousMode: number = 0o600;
+  private anonymousIno = 0;
+  /** st_ino of a file without an inode. */
+  get serial(): number {
+    this.anonymousIno ||= nextAnonymousIno();
+    return this.anonymousIno;
+  }
   /** Woken with POLL* bits whenever readiness may have changed. */
   readonly waiters: WaitQueue = new WaitQueue();
 
@@ -45,13 +78,19 @@ export abstract class File {
     /** Where it was opened; null for pipes, sockets and anonymous inodes. */
     readonly path: Path | null,
     readonly inode: Inode | null,
-  ) {}
+  ) {
+    if (path !== null) path.dentry.holders++;
+    if (inode !== null) {
+      inode.hold();
+      if (this.writable) inode.writers++;
+    }
+  }
 
   get readable(): boolean {
-    return (this.flags & 3) !== 1 && (this.flags & 0o10000000) === 0;
+    return (this.flags & 3) !== 1 && (this.flags & 3) !== 3 && (this.flags & O_PATH) === 0;
   }
   get writable(): boolean {
-    return (this.flags & 3) !== 0 && (this.flags & 0o10000000) === 0;
+    return (this.flags & 3) !== 0 && (this.flags & 3) !== 3 && (this.flags & O_PATH) === 0;
   }
   get nonBlocking(): boolean {
     return (this.flags & 0o4000) !== 0;
@@ -59,6 +98,13 @@ export abstract class File {
 
   /** True for files with a position (pread allowed). */
   readonly seekable: boolean = false;
+  /** True when the position lives elsewhere: read and write get offset -1 for "at the position", and move it. */
+  readonly sharedPosition: boolean = false;
+  /**
+   * True when a reader that leaves something behind, and a writer that leaves room, wakes the next one by itself: then
+   * of the tasks blocked in read or write only one is woken at a time.
+   */
+  readonly wakesOne: boolean = false;
 
   /** Reads at `offset` (a seekable file) into io; bytes, 0 at the end, -EAGAIN when it would block. */
   read(_task: Task, _io: Io, _offset: number): number {
@@ -76,8 +122,45 @@ export abstract class File {
   seekData(_offset: number, _hole: boolean): number {
     return -EINVAL;
   }
-  /** Ready events (POLL* bits) now. */
-  poll(): number {
+  /** lseek(2). Overridden by files with another idea of position (directories, anonymous inodes). */
+  seek(_task: Task, offset: number, whence: number): number {
+    if (!this.seekable) return -ESPIPE;
+    let to: number;
+    if (whence === 0) to = offset;
+    else if (whence === 1) to = this.pos + offset;
+    else if (whence === 2) {
+      const size = this.size();
+      if (size < 0) return size;
+      to = size + offset;
+    } else if (whence === 3 || whence === 4) {
+      to = this.seekData(offset, whence === 4);
+      if (to < 0) return to;
+    } else return -EINVAL;
+    if (to < 0 || to > MAX_OFFSET) return -EINVAL;
+    this.pos = to;
+    return to;
+  }
+  /** What fstat(2) shows. */
+  getattr(): Stat | number {
+    if (this.inode !== null) return this.inode.getattr();
+    return {
+      dev: 14,
+      ino: this.serial,
+      mode: this.anonymousMode,
+      nlink: 1,
+      uid: 0,
+      gid: 0,
+      rdev: 0,
+      size: 0,
+      blksize: 4096,
+      blocks: 0,
+      atime: NEVER,
+      mtime: NEVER,
+      ctime: NEVER,
+    };
+  }
+  /** Ready events (POLL* bits) now. `task` is who asks (signalfd shows that task's signals). */
+  poll(_task?: Task): number {
     return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
   }
   ioctl(_task: Task, _request: number, _arg: number): number {
@@ -117,7 +200,16 @@ export abstract class File {
     return this;
   }
   release(): void {
-    if (--this.refs === 0) this.onRelease();
+    if (--this.refs !== 0) return;
+    if (this.observers !== null) for (const observer of [...this.observers]) observer.fileReleased(this);
+    if (this.inode !== null && this.inode.locks !== null) this.inode.locks.releaseFile(this);
+    if (watching.count > 0) notifyClose(this);
+    this.onRelease();
+    if (this.path !== null) this.path.dentry.holders--;
+    if (this.inode !== null) {
+      if (this.writable) this.inode.writers--;
+      this.inode.letGo();
+    }
   }
 }
 

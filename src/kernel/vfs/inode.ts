@@ -5,9 +5,10 @@
  * Expected failure is a negative errno. Times are seconds and nanoseconds apart, since 2^53 ns is too short for dates.
  */
 import { EINVAL, ENODATA, ENOTDIR, EOPNOTSUPP, EPERM } from "../abi/errno.ts";
+import type { Pipe } from "../ipc/pipe.ts";
 import type { Task } from "../task/task.ts";
+import { Dentry, DentryCache, type Path } from "./dentry.ts";
 import type { File } from "./file.ts";
-import type { Path } from "./dentry.ts";
 import type { LockTable } from "./locks.ts";
 import type { Watches } from "./watches.ts";
 
@@ -68,6 +69,13 @@ export interface StatFs {
   flags: number;
 }
 
+/** Permission bits and owner. */
+export interface Ownership {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** One mounted instance of a file system. */
 export abstract class FileSystem {
   /** st_dev of its inodes; given by the kernel. */
@@ -80,6 +88,16 @@ export abstract class FileSystem {
   abstract statfs(): StatFs;
   /** Cached child dentries must be looked up again (host directories that others change, proc). */
   readonly revalidates: boolean = false;
+  /** Where it revalidates: for how long a directory found in the middle of a path may be trusted, ns. */
+  readonly trustDirectoriesNs: number = 0;
+  /** Bounded cache of the dentries of a file system that revalidates. */
+  readonly dentries = new DentryCache();
+  private top: Dentry | null = null;
+  /** The dentry of `root`, shared by all mounts of this file system. */
+  get rootDentry(): Dentry {
+    this.top ??= new Dentry("", null, this.root);
+    return this.top;
+  }
   sync(): number {
     return 0;
   }
@@ -94,16 +112,44 @@ export abstract class Inode {
   abstract readonly type: number;
   /** POSIX, OFD and flock locks, made on first use. */
   locks: LockTable | null = null;
+  /** The pipe behind a FIFO while it is open, see ipc/pipe.ts. */
+  fifo: Pipe | null = null;
   /** inotify watches, made on first use. */
   watches: Watches | null = null;
+  /** Open files, watches and the like: while there are any, the file system keeps this object for this file. */
+  holders = 0;
+  /** Open files that may write; and what forbids them (running programs): ETXTBSY. */
+  writers = 0;
+  denyWrite = 0;
+  /** A nameless file (O_TMPFILE without O_EXCL) that link(2) may name. */
+  linkable = false;
+  /** The socket bound to this S_IFSOCK inode (net/unix), the pipe behind this S_IFIFO inode (ipc/pipe.ts). */
+  socket: unknown = null;
+  fifo: unknown = null;
+  /** The overlay's inode that stands in front of this one. */
+  front: Inode | null = null;
+
+  hold(): void {
+    if (this.holders++ === 0) this.onHeld();
+  }
+  letGo(): void {
+    if (--this.holders === 0) this.evict();
+  }
+  /** The first holder came. */
+  protected onHeld(): void {}
 
   abstract getattr(): Stat | number;
+  /** What permission checks look at; cheaper than getattr where a file system can make it so. */
+  ownership(): Ownership | number {
+    return this.getattr();
+  }
   setattr(_changes: AttrChanges): number {
     return -EPERM;
   }
 
   // Directories.
-  lookup(_name: string, _task: Task): Inode | number {
+  /** `known`: what was found under this name before; to be returned if it still is the same. */
+  lookup(_name: string, _task: Task, _known?: Inode | null): Inode | number {
     return -ENOTDIR;
   }
   create(_name: string, _node: NewNode): Inode | number {
