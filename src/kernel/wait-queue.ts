@@ -44,11 +44,26 @@ export class WaitQueue {
   /** Wakes everyone whose mask fits, but of the exclusive ones only the first `exclusive`. Entries stay registered. */
   wake(mask: number = ALL_EVENTS, exclusive = 1): void {
     if (this.entries.length === 0) return;
+    if (this.entries.length === 1) {
+      const only = this.entries[0]!;
+      if ((only.mask & mask) !== 0) only.waiter.wake(only, mask);
+      return;
+    }
     // A waiter may remove itself or others while it is told.
     for (const entry of this.entries.slice()) {
       if (entry.queue !== this || (entry.mask & mask) === 0) continue;
       if (entry.exclusive && exclusive-- <= 0) continue;
       entry.waiter.wake(entry, mask);
+    }
+  }
+
+  /** Hands a wake-up on to the next exclusive entry: something is left for it. The others have been told. */
+  wakeExclusive(mask: number): void {
+    if (this.entries.length === 0) return;
+    for (const entry of this.entries) {
+      if (!entry.exclusive || (entry.mask & mask) === 0) continue;
+      entry.waiter.wake(entry, mask);
+      return;
     }
   }
 

@@ -9,12 +9,14 @@
  */
 import { ERESTARTSYS } from "../abi/errno.ts";
 import { type Context, REG } from "../../platform/platform.ts";
+import type { FutexWaiter } from "../futex/futex.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Mm } from "../mm/mm.ts";
 import { TaskSignals } from "../signal/task-signals.ts";
 import { BLOCKED } from "../syscall.ts";
 import { Timer } from "../time/timers.ts";
 import type { FdTable } from "../vfs/fd-table.ts";
+import type { File } from "../vfs/file.ts";
 import type { FsContext } from "../vfs/fs-context.ts";
 import { ALL_EVENTS, WaitEntry, type Waiter, WaitQueue } from "../wait-queue.ts";
 import type { Credentials } from "./credentials.ts";
@@ -39,6 +41,10 @@ export interface Restart {
   deadline?: number;
   /** Bytes already moved. */
   moved?: number;
+  /** The file that a blocked call works on, held: its descriptor may be closed or reused meanwhile. */
+  file?: File;
+  /** The second one, of calls that move data from file to file. */
+  file2?: File;
   /** A handler's own. */
   data?: unknown;
 }
@@ -70,6 +76,15 @@ export class Task implements Waiter {
   private sleepTimer: SleepTimer | null = null;
   /** Number of the system call being served, -1 outside. */
   syscallNr = -1;
+  /** Stopped by job control: how to go on. */
+  suspended: { result: number; inSyscall: boolean } | null = null;
+  /** This thread alone is to end (another one called execve). */
+  killed = false;
+  /** Futexes that the blocked call waits on. */
+  futexWaits: FutexWaiter[] | null = null;
+  /** personality(2), prctl(PR_SET_TIMERSLACK, PR_SET_THP_DISABLE). */
+  personality = 0;
+  timerSlackNs = 50000;
   /** set_tid_address / CLONE_CHILD_CLEARTID. */
   clearChildTid = 0;
   /** set_robust_list: head address. */
@@ -89,7 +104,8 @@ export class Task implements Waiter {
 
   constructor(
     readonly kernel: Kernel,
-    readonly tid: number,
+    /** Changes only when a thread that is not the leader calls execve. */
+    public tid: number,
     public process: Process,
     public mm: Mm,
     public files: FdTable,
@@ -156,6 +172,18 @@ export class Task implements Waiter {
     return this.sleep(deadline);
   }
 
+  /** Like `sleep`, but only the death of the process ends it early: signals run the handler again, which sleeps again. */
+  sleepKillable(): number {
+    if (this.process.exiting || this.killed) {
+      this.cancelWaits();
+      return -ERESTARTSYS;
+    }
+    this.timedOut = false;
+    this.runState = RUN_BLOCKED;
+    this.ctx?.parked();
+    return BLOCKED;
+  }
+
   /** Waiter: one of the queues has news. */
   wake(_entry: WaitEntry, _mask: number): void {
     this.makeReady();
@@ -167,6 +195,15 @@ export class Task implements Waiter {
     this.cancelWaits();
     this.runState = RUN_READY;
     this.kernel.runQueue.push(this);
+  }
+
+  /** The current call is over: drops its progress record. */
+  endCall(): void {
+    const restart = this.restart;
+    if (restart === null) return;
+    this.restart = null;
+    restart.file?.release();
+    restart.file2?.release();
   }
 
   cancelWaits(): void {

@@ -6,6 +6,8 @@
 import { EBADF, EMFILE } from "../abi/errno.ts";
 import type { File } from "./file.ts";
 
+const O_PATH = 0o10000000;
+
 export class FdTable {
   /** Tasks that share it (CLONE_FILES). */
   users = 1;
@@ -14,8 +16,14 @@ export class FdTable {
   /** No free number below this. */
   private lowestFree = 0;
 
+  /** The open file at fd, whatever it is (O_PATH too). */
   get(fd: number): File | undefined {
     return this.files[fd];
+  }
+  /** The open file at fd for input, output and the like: what O_PATH opened does not count. */
+  getOpen(fd: number): File | undefined {
+    const file = this.files[fd];
+    return file !== undefined && (file.flags & O_PATH) === 0 ? file : undefined;
   }
 
   /** Puts file at the lowest free number >= min; takes over the caller's reference. -EMFILE when limit is reached. */
@@ -77,6 +85,18 @@ export class FdTable {
   /** One past the highest open descriptor. */
   get end(): number {
     return this.files.length;
+  }
+
+  /**
+   * Takes out every descriptor of [first, last] for `drop` to close (close_range, execve's close-on-exec with
+   * `onlyCloexec`), in ascending order.
+   */
+  removeRange(first: number, last: number, onlyCloexec: boolean, drop: (file: File) => void): void {
+    const end = Math.min(last, this.files.length - 1);
+    for (let fd = first; fd <= end; fd++) {
+      if (this.files[fd] === undefined || (onlyCloexec && !this.cloexec.has(fd))) continue;
+      drop(this.remove(fd) as File);
+    }
   }
 
   /** fork without CLONE_FILES. */

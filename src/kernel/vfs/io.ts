@@ -3,7 +3,7 @@
  *
  * Invariant: `remaining` only shrinks; a short `put`/`take` means that guest memory ended (EFAULT) there.
  */
-import { EFAULT } from "../abi/errno.ts";
+import { EFAULT, EINVAL } from "../abi/errno.ts";
 import type { Mm } from "../mm/mm.ts";
 
 export interface Io {
@@ -18,9 +18,49 @@ export interface Io {
    * a bad pointer before it gives bytes away.
    */
   usable(length: number, forPut: boolean): number;
+  /** Leaves out the next `length` bytes: an earlier run of the same call has moved them. */
+  skip(length: number): void;
+  /** Ends the transfer at most `length` bytes from here. */
+  limit(length: number): void;
 }
 
-/** Guest memory: address and length pairs. */
+/** The most that one call moves (MAX_RW_COUNT). */
+export const MAX_RW_COUNT = 0x7ffff000;
+/** Entries of an iovec array, at most. */
+export const IOV_MAX = 1024;
+/** User addresses end here (TASK_SIZE_MAX). */
+const USER_END = 0x7ffffffff000;
+
+/** access_ok: could this range be user memory at all? */
+export function userRange(addr: number, length: number): boolean {
+  return addr + length <= USER_END;
+}
+
+/** Reads an iovec array of the guest; its total is cut to MAX_RW_COUNT. EINVAL, EFAULT as import_iovec has them. */
+export function importIovec(mm: Mm, addr: number, count: number): UserIo | number {
+  if (count < 0 || count > IOV_MAX) return -EINVAL;
+  if (count === 0) return new UserIo(mm, []);
+  const view = iovecView;
+  if (mm.readBytes(addr, iovecBytes, count * 16) < 0) return -EFAULT;
+  const segments: number[] = new Array(count * 2);
+  let total = 0;
+  for (let i = 0; i < count; i++) {
+    const at = view.getUint32(i * 16, true) + view.getUint32(i * 16 + 4, true) * 4294967296;
+    let length = view.getUint32(i * 16 + 8, true) + view.getUint32(i * 16 + 12, true) * 4294967296;
+    if (length >= 0x8000000000000000) return -EINVAL;
+    if (!userRange(at, length)) return -EFAULT;
+    if (length > MAX_RW_COUNT - total) length = MAX_RW_COUNT - total;
+    total += length;
+    segments[2 * i] = at;
+    segments[2 * i + 1] = length;
+  }
+  return new UserIo(mm, segments);
+}
+
+const iovecBytes = new Uint8Array(IOV_MAX * 16);
+const iovecView = new DataView(iovecBytes.buffer);
+
+/** Guest memory: address and length pairs. A list where a step fails moves what lies before it. */
 export class UserIo implements Io {
   remaining = 0;
   private segment = 0;
@@ -47,6 +87,7 @@ export class UserIo implements Io {
 
   private move(buffer: Uint8Array, offset: number, length: number, put: boolean): number {
     let moved = 0;
+    if (length > this.remaining) length = this.remaining;
     while (moved < length && this.segment < this.segments.length) {
       const left = this.segments[this.segment + 1]! - this.done;
       if (left === 0) {
@@ -66,6 +107,24 @@ export class UserIo implements Io {
       if (n < want) break;
     }
     return moved === 0 && length > 0 ? -EFAULT : moved;
+  }
+
+  skip(length: number): void {
+    let left = Math.min(length, this.remaining);
+    this.remaining -= left;
+    while (left > 0) {
+      const step = Math.min(left, this.segments[this.segment + 1]! - this.done);
+      left -= step;
+      this.done += step;
+      if (this.done === this.segments[this.segment + 1]!) {
+        this.segment += 2;
+        this.done = 0;
+      }
+    }
+  }
+
+  limit(length: number): void {
+    if (length < this.remaining) this.remaining = length;
   }
 
   usable(length: number, forPut: boolean): number {
@@ -110,5 +169,17 @@ export class KernelIo implements Io {
   }
   usable(length: number): number {
     return Math.min(length, this.remaining);
+  }
+  skip(length: number): void {
+    const n = Math.min(length, this.remaining);
+    this.at += n;
+    this.remaining -= n;
+  }
+  limit(length: number): void {
+    if (length < this.remaining) this.remaining = length;
+  }
+  /** Where the next byte goes to or comes from. */
+  get position(): number {
+    return this.at;
   }
 }
