@@ -123,9 +123,8 @@ export abstract class Inode {
   denyWrite = 0;
   /** A nameless file (O_TMPFILE without O_EXCL) that link(2) may name. */
   linkable = false;
-  /** The socket bound to this S_IFSOCK inode (net/unix), the pipe behind this S_IFIFO inode (ipc/pipe.ts). */
+  /** The socket bound to this S_IFSOCK inode (net/unix). */
   socket: unknown = null;
-  fifo: unknown = null;
   /** The overlay's inode that stands in front of this one. */
   front: Inode | null = null;
 
