@@ -8,30 +8,11 @@
  *
  * Bounded: 16 slots, up to 256 by F_SETPIPE_SZ; beyond SLOTS_SOFT slots in the sandbox new pipes get two.
  */
-import {
-  EAGAIN,
-  EBUSY,
-  EFAULT,
-  EINVAL,
-  ENOTTY,
-  ENXIO,
-  EPERM,
-  EPIPE,
-} from "../abi/errno.ts";
+import { EAGAIN, EBUSY, EFAULT, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
-import { BLOCKED } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import type { Path } from "../vfs/dentry.ts";
-import {
-  File,
-  nextAnonymousIno,
-  POLLERR,
-  POLLHUP,
-  POLLIN,
-  POLLOUT,
-  POLLRDNORM,
-  POLLWRNORM,
-} from "../vfs/file.ts";
+import { File, nextAnonymousIno, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from "../vfs/file.ts";
 import type { Inode } from "../vfs/inode.ts";
 import type { Io } from "../vfs/io.ts";
 import { WaitQueue } from "../wait-queue.ts";
@@ -46,7 +27,6 @@ const SLOTS_SOFT = 16384;
 const FIRST_SLOTS = 2;
 
 const O_WRONLY = 1;
-const O_RDWR = 2;
 const O_NONBLOCK = 0o4000;
 const O_DIRECT = 0o40000;
 
@@ -189,7 +169,7 @@ export class Pipe {
     while (io.remaining > 0 && this.used < this.slots) {
       if (this.used === this.physical) this.grow(io.remaining);
       const tail = (this.head + this.used) % this.physical;
-      const free = tail >= this.head && this.used > 0 ? this.physical - tail : this.used === 0 ? this.physical - tail : this.head - tail;
+      const free = tail < this.head ? this.head - tail : this.physical - tail;
       const room = Math.min(free, this.slots - this.used) * PAGE;
       const want = Math.min(io.remaining, packets ? PAGE : room);
       const n = io.take(this.ring, tail * PAGE, want);
@@ -376,52 +356,41 @@ export function makePipe(_kernel: Kernel, flags: number): [PipeFile, PipeFile] {
   return [new PipeFile(pipe, kept), new PipeFile(pipe, kept | O_WRONLY)];
 }
 
-/** A FIFO open that waits for the other side: it counts as an open end meanwhile. */
+/** A FIFO open that waits for the other side. Its file (task.restart.file) counts as an open end meanwhile. */
 interface FifoWait {
-  pipe: Pipe;
-  inode: Inode;
-  access: number;
   /** readerOpens or writerOpens when it began to wait. */
   seen: number;
 }
 
+/** Event of a pipe's queue that poll does not show: one side has been opened. */
+const FIFO_OPENED = 1 << 20;
+
 /** Opens a FIFO: a file, or -ENXIO, BLOCKED, -ERESTARTSYS. Call it again with the same arguments when run again. */
 export function openFifo(inode: Inode, flags: number, task: Task, path: Path | null = null): PipeFile | number {
   const access = flags & 3;
-  let wait = task.restart?.data as FifoWait | undefined;
-  if (wait === undefined || wait.inode !== inode) {
-    inode.fifo ??= new Pipe();
-    const pipe = inode.fifo;
-    if (access === O_WRONLY && (flags & O_NONBLOCK) !== 0 && pipe.readers === 0) {
-      if (pipe.writers === 0) {
-        pipe.addEnd(access);
-        pipe.removeEnd(access);
-        inode.fifo = null;
-      }
-      return -ENXIO;
-    }
-    pipe.addEnd(access);
-    // Whoever waits in open for this side may go on.
-    pipe.waiters.wake(FIFO_OPENED);
-    const alone = access === 0 ? pipe.writers === 0 : access === O_WRONLY && pipe.readers === 0;
-    if (!alone || access === O_RDWR || (flags & O_NONBLOCK) !== 0) return new PipeFile(pipe, flags, path, inode);
-    wait = { pipe, inode, access, seen: access === 0 ? pipe.writerOpens : pipe.readerOpens };
-    (task.restart ??= {}).data = wait;
-  }
-  const { pipe } = wait;
-  const opens = access === 0 ? pipe.writerOpens : pipe.readerOpens;
-  if (opens !== wait.seen) {
-    task.restart!.data = undefined;
-    return new PipeFile(pipe, flags, path, inode);
-  }
-  const result = task.block(pipe.waiters, FIFO_OPENED);
-  if (result !== BLOCKED) {
-    task.restart!.data = undefined;
-    pipe.removeEnd(access);
-    if (pipe.readers === 0 && pipe.writers === 0) inode.fifo = null;
-  }
-  return result;
+  const restart = task.restart;
+  if (restart !== null && restart.file instanceof PipeFile && restart.file.inode === inode)
+    return waitForOtherEnd(task, restart.file, restart.data as FifoWait);
+  const nonBlocking = (flags & O_NONBLOCK) !== 0;
+  if (access === O_WRONLY && nonBlocking && (inode.fifo === null || inode.fifo.readers === 0)) return -ENXIO;
+  inode.fifo ??= new Pipe();
+  const pipe = inode.fifo;
+  pipe.addEnd(access);
+  // Whoever waits in open for this side may go on.
+  pipe.waiters.wake(FIFO_OPENED, Number.POSITIVE_INFINITY);
+  const file = new PipeFile(pipe, flags, path, inode);
+  const alone = access === 0 ? pipe.writers === 0 : access === O_WRONLY && pipe.readers === 0;
+  if (!alone || nonBlocking) return file;
+  const wait: FifoWait = { seen: access === 0 ? pipe.writerOpens : pipe.readerOpens };
+  const record = (task.restart ??= {});
+  record.file = file;
+  record.data = wait;
+  return waitForOtherEnd(task, file, wait);
 }
 
-/** Event of a pipe's queue, not visible to poll: one side has been opened. */
-const FIFO_OPENED = 1 << 20;
+function waitForOtherEnd(task: Task, file: PipeFile, wait: FifoWait): PipeFile | number {
+  const { pipe } = file;
+  const opens = (file.flags & 3) === 0 ? pipe.writerOpens : pipe.readerOpens;
+  // The record keeps its own reference until the call ends.
+  return opens !== wait.seen ? file.retain() : task.block(pipe.waiters, FIFO_OPENED);
+}

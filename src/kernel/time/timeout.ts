@@ -1,0 +1,52 @@
+/**
+ * Time limits of blocking calls: reading them from the guest, keeping them over restarts.
+ *
+ * Source: poll(2), select(2), nanosleep(2). A relative limit becomes a deadline on CLOCK_MONOTONIC at the call's first
+ * run, and stays in `task.restart.deadline`.
+ */
+import { EFAULT, EINVAL } from "../abi/errno.ts";
+import { setU64 } from "../mm/mm.ts";
+import type { Task } from "../task/task.ts";
+
+/** No time limit. */
+export const FOREVER = Number.POSITIVE_INFINITY;
+
+/** The call's deadline; `timeoutNs` counts only on its first run. */
+export function callDeadline(task: Task, timeoutNs: number): number {
+  const restart = (task.restart ??= {});
+  if (restart.deadline === undefined)
+    restart.deadline = timeoutNs === FOREVER ? FOREVER : task.kernel.now() + timeoutNs;
+  return restart.deadline;
+}
+
+/** A struct timespec as nanoseconds; FOREVER for NULL; -EFAULT, -EINVAL. */
+export function readTimeout(task: Task, at: number): number {
+  if (at === 0) return FOREVER;
+  const view = task.mm.readStruct(at, 16);
+  if (view === null) return -EFAULT;
+  const sec = view.getUint32(0, true) + view.getInt32(4, true) * 4294967296;
+  const nsec = view.getUint32(8, true) + view.getInt32(12, true) * 4294967296;
+  if (sec < 0 || nsec < 0 || nsec >= 1e9) return -EINVAL;
+  return sec * 1e9 + nsec;
+}
+
+/**
+ * Writes back how much of a timespec is left, as ppoll and pselect do. A bad address is ignored, as on Linux.
+ */
+export function writeTimeLeft(task: Task, at: number, timeoutNs: number): void {
+  if (at === 0 || timeoutNs === FOREVER) return;
+  const left = timeLeft(task, timeoutNs);
+  setU64(spanView, 0, Math.floor(left / 1e9));
+  setU64(spanView, 8, left % 1e9);
+  task.mm.writeBytes(at, span);
+}
+
+/** Nanoseconds until the call's deadline, at least 0. */
+export function timeLeft(task: Task, timeoutNs: number): number {
+  const deadline = task.restart?.deadline;
+  if (deadline === undefined) return timeoutNs;
+  return deadline === FOREVER ? FOREVER : Math.max(0, deadline - task.kernel.now());
+}
+
+const span = new Uint8Array(16);
+const spanView = new DataView(span.buffer);
