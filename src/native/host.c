@@ -278,3 +278,7 @@ double h_vm_write(int pid, void *remote, const void *local, double n)
 	struct iovec l = { (void *)local, (size_t)n }, r = { remote, (size_t)n };
 	return R(syscall(SYS_process_vm_writev, pid, &l, 1, &r, 1, 0));
 }
+
+/* Process environment facts. */
+#include <sys/auxv.h>
+double h_getauxval(int type) { return (double)getauxval((unsigned long)type); }

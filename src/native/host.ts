@@ -76,6 +76,7 @@ const symbols = bind({
   h_getrlimit: { args: [i32, pointer], returns: i32 },
   h_mmap_shared: { args: [i32, f64, f64], returns: f64 },
   h_mmap_anonymous: { args: [f64], returns: f64 },
+  h_getauxval: { args: [i32], returns: f64 },
   h_munmap: { args: [pointer, f64], returns: i32 },
   h_vm_read: { args: [i32, pointer, pointer, f64], returns: f64 },
   h_vm_write: { args: [i32, pointer, pointer, f64], returns: f64 },
@@ -156,6 +157,8 @@ export const mapAnonymous: (len: number) => number = symbols.h_mmap_anonymous;
 export const unmapMemory: (p: Bytes, len: number) => number = symbols.h_munmap;
 export const vmRead: (pid: number, remote: Bytes, local: Bytes, n: number) => number = symbols.h_vm_read;
 export const vmWrite: (pid: number, remote: Bytes, local: Bytes, n: number) => number = symbols.h_vm_write;
+
+export const getauxval: (type: number) => number = symbols.h_getauxval;
 
 /** CLOCK_MONOTONIC in nanoseconds. */
 export function clockMonotonicNs(): number {

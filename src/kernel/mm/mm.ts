@@ -229,6 +229,40 @@ export class Mm {
     }
   }
 
+  /**
+   * mremap's move: [from, from+length) goes to `to` with a new length. With `keep` the old range stays mapped, empty.
+   * The new address, or -errno.
+   */
+  move(from: number, length: number, to: number, newLength: number, keep: boolean): number {
+    const moved = Math.min(length, newLength);
+    const vma = this.vmas.find(from)!;
+    const { prot, shared, memory, name, flags } = vma;
+    const offset = memory !== null ? vma.offset + (from - vma.start) : 0;
+    const file = vma.file?.retain() ?? null;
+    this.forget(to, to + newLength);
+    let result: number;
+    if (length === 0) {
+      // An old length of zero makes a second view of shared memory.
+      result = this.space.map(to, newLength, prot, true, memory, offset);
+    } else {
+      if (newLength < length) this.unmap(from + newLength, length - newLength);
+      this.space.unmap(to, newLength);
+      result = this.space.remap(from, moved, to, newLength);
+      if (result >= 0) this.forget(from, from + moved);
+    }
+    if (result < 0) {
+      file?.release();
+      return result;
+    }
+    this.total += newLength;
+    this.vmas.insert(new Vma(to, to + newLength, prot, shared, file, memory, offset, name, flags));
+    if (keep) {
+      const again = this.mapFixed(from, length, prot, shared, file?.retain() ?? null, memory, offset, name, flags);
+      if (again < 0) return again;
+    }
+    return to;
+  }
+
   /** Every area, for fork: shares files, skips MADV_DONTFORK. */
   copyAreasTo(child: Mm): void {
     for (const vma of this.vmas.list) {

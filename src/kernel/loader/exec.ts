@@ -1,0 +1,490 @@
+/**
+ * Starting programs: from a path and argument strings to a new memory image and a register file.
+ *
+ * Source: execve(2), elf(5), fs/binfmt_elf.c and fs/binfmt_script.c for the order of checks. All checks that can fail
+ * come before the old image is dropped; a failure after that kills the process, as on Linux.
+ * Gaps: no core of binfmt_misc, no file capabilities (security.capability).
+ */
+import { decodeName, encodeName } from "../abi/bytes.ts";
+import { EACCES, ELIBBAD, ELOOP, ENOEXEC, ENOMEM } from "../abi/errno.ts";
+import { getauxval, getrandom } from "../../native/host.ts";
+import { type Context, REG } from "../../platform/platform.ts";
+import { exitGroup } from "../task/exit.ts";
+import { finishExec, prepareExec } from "../task/exec.ts";
+import type { Credentials } from "../task/credentials.ts";
+import { RLIMIT_STACK } from "../task/rlimits.ts";
+import type { Task } from "../task/task.ts";
+import { Mm, pageUp, setU64 } from "../mm/mm.ts";
+import { PROT_EXEC, PROT_READ, PROT_WRITE } from "../mm/vma.ts";
+import { NO_RETURN } from "../syscall.ts";
+import { MNT_NOEXEC, MNT_NOSUID } from "../vfs/dentry.ts";
+import type { File } from "../vfs/file.ts";
+import { KernelIo } from "../vfs/io.ts";
+import { openAt, permission } from "../vfs/namei.ts";
+import { type Elf, isElf, loadSpan, parseElf, PT_GNU_STACK, PT_INTERP, PT_LOAD, type Segment } from "./elf.ts";
+
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const MAY_EXEC = 1;
+const AT_FDCWD = -100;
+/** Interpreters of interpreters of scripts. */
+const MAX_SCRIPT_DEPTH = 5;
+/** Where PIE programs go, before randomization (ELF_ET_DYN_BASE). */
+const PIE_BASE = 0x555555554000;
+const DEFAULT_STACK = 8 << 20;
+/** Stack bytes that are mapped at most; a larger RLIMIT_STACK only moves mmap's start. */
+const MAX_STACK = 64 << 20;
+
+/** What is to be started. */
+export interface Program {
+  /** Open executable; exec takes over the reference. */
+  file: File;
+  /** Name for AT_EXECFN and comm. */
+  name: string;
+  argv: Uint8Array[];
+  envp: Uint8Array[];
+}
+
+interface Image {
+  file: File;
+  elf: Elf;
+}
+
+/** Opens a file for execution: a regular file with execute permission on an exec mount. */
+export function openExecutable(task: Task, dirfd: number, path: string, flags = 0): File | number {
+  const file = openAt(task, dirfd, path, flags, 0);
+  if (typeof file === "number") return file;
+  const refused = checkExecutable(task, file);
+  if (refused < 0) {
+    file.release();
+    return refused;
+  }
+  return file;
+}
+
+/** May this open file be executed? 0 or -EACCES. */
+export function checkExecutable(task: Task, file: File): number {
+  if (file.inode === null || file.path === null) return -EACCES;
+  const stat = file.inode.getattr();
+  if (typeof stat === "number") return stat;
+  if ((stat.mode & S_IFMT) !== S_IFREG) return -EACCES;
+  if (file.path.mount.flags & MNT_NOEXEC) return -EACCES;
+  return permission(task, file.inode, MAY_EXEC);
+}
+
+function readFile(task: Task, file: File, dst: Uint8Array, offset: number): number {
+  let done = 0;
+  while (done < dst.length) {
+    const n = file.read(task, new KernelIo(dst, done), offset + done);
+    if (n < 0) return n;
+    if (n === 0) break;
+    done += n;
+  }
+  return done;
+}
+
+/**
+ * Replaces the task's program. NO_RETURN on success, BLOCKED while other threads end, -errno when the old program goes
+ * on. Takes over the reference to program.file.
+ */
+export function exec(task: Task, program: Program): number {
+  let { file, argv } = program;
+  let image: Image | null = null;
+  const head = new Uint8Array(256);
+  let script = program.name;
+  for (let depth = 0; image === null; depth++) {
+    const got = readFile(task, file, head, 0);
+    if (got < 0) return drop(file, got);
+    if (head[0] === 0x23 && head[1] === 0x21) {
+      if (depth >= MAX_SCRIPT_DEPTH) return drop(file, -ELOOP);
+      const line = scriptLine(head.subarray(0, got));
+      if (line === null) return drop(file, -ENOEXEC);
+      argv = [line.interpreter, ...(line.argument ? [line.argument] : []), encodeName(script), ...argv.slice(1)];
+      script = decodeName(line.interpreter);
+      const interpreter = openExecutable(task, AT_FDCWD, script);
+      file.release();
+      if (typeof interpreter === "number") return interpreter;
+      file = interpreter;
+      continue;
+    }
+    if (!isElf(head)) return drop(file, -ENOEXEC);
+    const source = file;
+    const elf = parseElf(head.subarray(0, got), (dst, offset) => readFile(task, source, dst, offset));
+    if (typeof elf === "number") return drop(file, elf);
+    image = { file, elf };
+  }
+
+  // The dynamic linker.
+  let linker: Image | null = null;
+  const interp = image.elf.segments.find((s) => s.type === PT_INTERP);
+  if (interp) {
+    if (interp.filesz < 2 || interp.filesz > 4096) return drop(file, -ENOEXEC);
+    const name = new Uint8Array(interp.filesz);
+    if (readFile(task, file, name, interp.offset) < name.length || name[name.length - 1] !== 0)
+      return drop(file, -ENOEXEC);
+    const opened = openExecutable(task, AT_FDCWD, decodeName(name, 0, name.indexOf(0)));
+    if (typeof opened === "number") return drop(file, opened);
+    const linkerHead = new Uint8Array(64);
+    const read = readFile(task, opened, linkerHead, 0);
+    const elf =
+      read < 64 || !isElf(linkerHead) ? -ELIBBAD : parseElf(linkerHead, (dst, at) => readFile(task, opened, dst, at));
+    if (typeof elf === "number") {
+      opened.release();
+      return drop(file, -ELIBBAD);
+    }
+    linker = { file: opened, elf };
+  }
+
+  const ready = prepareExec(task);
+  if (ready !== 0) {
+    linker?.file.release();
+    return drop(file, ready);
+  }
+
+  // From here on there is no way back.
+  const cred = execCredentials(task, file);
+  const secure = cred.euid !== task.cred.uid || cred.egid !== task.cred.gid ? 1 : 0;
+  task.cred = cred;
+  const process = task.process;
+  process.executable = file.path;
+  const ctx = freshAddressSpace(task);
+  const failed =
+    typeof ctx === "number" ? ctx : load(task, ctx, image, linker, argv, program.envp, program.name, secure);
+  linker?.file.release();
+  file.release();
+  const slash = program.name.lastIndexOf("/");
+  finishExec(task, program.name.slice(slash + 1));
+  if (failed < 0) {
+    task.kernel.log.warn(`pid ${process.pid}: execve of ${program.name} failed past the point of no return (${failed})`);
+    exitGroup(task, 11);
+    return NO_RETURN;
+  }
+  return NO_RETURN;
+}
+
+function drop(file: File, result: number): number {
+  file.release();
+  return result;
+}
+
+/** The `#!` line: interpreter and at most one argument. */
+function scriptLine(head: Uint8Array): { interpreter: Uint8Array; argument: Uint8Array | null } | null {
+  let end = head.indexOf(10);
+  if (end < 0) end = head.length;
+  const isSpace = (b: number | undefined) => b === 32 || b === 9;
+  let at = 2;
+  while (at < end && isSpace(head[at])) at++;
+  const start = at;
+  while (at < end && !isSpace(head[at]) && head[at] !== 0) at++;
+  if (at === start) return null;
+  // A name cut off by the buffer's end cannot be trusted.
+  if (end === head.length && head.length === 256 && at === end) return null;
+  const interpreter = head.slice(start, at);
+  while (at < end && isSpace(head[at])) at++;
+  let stop = end;
+  while (stop > at && isSpace(head[stop - 1])) stop--;
+  return { interpreter, argument: stop > at ? head.slice(at, stop) : null };
+}
+
+/** Credentials after execve: set-user-id bits, capability rules of capabilities(7). */
+function execCredentials(task: Task, file: File): Credentials {
+  const old = task.cred;
+  let { euid, egid } = old;
+  const stat = file.inode!.getattr();
+  if (typeof stat !== "number" && !old.noNewPrivs && !(file.path!.mount.flags & MNT_NOSUID)) {
+    if (stat.mode & 0o4000) euid = stat.uid;
+    if ((stat.mode & 0o2010) === 0o2010) egid = stat.gid;
+  }
+  const noRoot = (old.securebits & 1) !== 0;
+  let permitted = { lo: (old.ambient.lo & 0xffffffff) >>> 0, hi: old.ambient.hi >>> 0 };
+  let effective = permitted;
+  if (!noRoot && (euid === 0 || old.uid === 0)) {
+    permitted = {
+      lo: (old.inheritable.lo | old.bounding.lo) >>> 0,
+      hi: (old.inheritable.hi | old.bounding.hi) >>> 0,
+    };
+    effective = euid === 0 ? permitted : { lo: 0, hi: 0 };
+  }
+  const privileged = euid !== old.euid || egid !== old.egid;
+  return {
+    ...old,
+    euid,
+    egid,
+    suid: euid,
+    sgid: egid,
+    fsuid: euid,
+    fsgid: egid,
+    permitted,
+    effective,
+    ambient: privileged ? { lo: 0, hi: 0 } : old.ambient,
+    securebits: old.securebits & ~0x10,
+  };
+}
+
+/** An empty address space for the task: its own made empty, or a new one when others still use it (vfork). */
+function freshAddressSpace(task: Task): Context | number {
+  const old = task.mm;
+  const ctx = task.ctx!;
+  if (old.users === 1) {
+    old.space.executor = ctx;
+    old.clear();
+    const result = old.space.reset();
+    if (result < 0) return result;
+    task.mm = new Mm(old.space);
+    return ctx;
+  }
+  const fresh = task.kernel.platform.createAddressSpace();
+  if (typeof fresh === "number") return fresh;
+  ctx.destroy();
+  old.release();
+  fresh.owner = task;
+  task.ctx = fresh;
+  task.mm = new Mm(fresh.addressSpace);
+  fresh.addressSpace.executor = fresh;
+  return fresh;
+}
+
+const random = new Uint32Array(8);
+/** A random number of pages below `count`, as bytes. */
+function randomPages(index: number, count: number): number {
+  return (random[index]! % count) * 4096;
+}
+
+/** Maps the image, builds the stack, sets the registers. 0 or -errno. */
+function load(
+  task: Task,
+  ctx: Context,
+  image: Image,
+  linker: Image | null,
+  argv: Uint8Array[],
+  envp: Uint8Array[],
+  name: string,
+  secure: number,
+): number {
+  const mm = task.mm;
+  getrandom(random, 32);
+  // Layout: stack at the top, then room for its growth, then mmap going down; the program low, its heap after it.
+  const limit = task.process.rlimits[RLIMIT_STACK]!.soft;
+  const stackSize = pageUp(Math.min(limit === Number.POSITIVE_INFINITY ? DEFAULT_STACK : Math.max(limit, 131072), MAX_STACK));
+  const stackTop = mm.space.maxAddress - 4096 - randomPages(0, 1 << 20);
+  mm.mmapTop = stackTop - Math.max(stackSize, 128 << 20) - randomPages(1, 1 << 20);
+
+  const bias = image.elf.relocatable ? placeProgram(mm, image.elf) : 0;
+  if (bias < 0 && bias > -4096) return bias;
+  const mapped = mapImage(mm, image, bias);
+  if (mapped < 0) return mapped;
+  let linkerBias = 0;
+  let entry = bias + image.elf.entry;
+  if (linker !== null) {
+    const span = loadSpan(linker.elf);
+    const at = mm.findPlace(0, span.end - span.start);
+    if (at < 0) return at;
+    linkerBias = at - span.start;
+    const result = mapImage(mm, linker, linkerBias);
+    if (result < 0) return result;
+    entry = linkerBias + linker.elf.entry;
+  }
+  const end = Math.max(...image.elf.segments.filter((s) => s.type === PT_LOAD).map((s) => s.vaddr + s.memsz));
+  mm.brkStart = pageUp(bias + end) + randomPages(2, 1 << 13);
+  mm.brk = mm.brkStart;
+
+  const stackFlags = image.elf.segments.find((s) => s.type === PT_GNU_STACK)?.flags ?? 7;
+  const prot = PROT_READ | PROT_WRITE | (stackFlags & 1 ? PROT_EXEC : 0);
+  const stackMapped = mm.mapFixed(stackTop - stackSize, stackSize, prot, false, null, null, 0, "[stack]");
+  if (stackMapped < 0) return stackMapped;
+  const sp = buildStack(task, mm, stackTop, stackSize, image.elf, bias, linkerBias, argv, envp, name, secure);
+  if (sp < 0) return sp;
+
+  ctx.resetFpState();
+  ctx.setFsBase(0);
+  ctx.setGsBase(0);
+  ctx.regs.fill(0);
+  const set = (reg: number, value: number): void => {
+    ctx.regs[reg * 2] = value >>> 0;
+    ctx.regs[reg * 2 + 1] = Math.floor(value / 4294967296) >>> 0;
+  };
+  set(REG.rip, entry);
+  set(REG.rsp, sp);
+  set(REG.eflags, 0x200);
+  set(REG.cs, 0x33);
+  set(REG.ss, 0x2b);
+  return 0;
+}
+
+/** Load bias of a position-independent program. */
+function placeProgram(mm: Mm, elf: Elf): number {
+  const span = loadSpan(elf);
+  const length = span.end - span.start;
+  let at = PIE_BASE + randomPages(3, 1 << 20);
+  at -= at % span.align;
+  if (mm.vmas.overlapping(at, at + length).length > 0) at = mm.findPlace(0, length);
+  return at < 0 ? at : at - span.start;
+}
+
+function protOf(segment: Segment): number {
+  return (segment.flags & 4 ? PROT_READ : 0) | (segment.flags & 2 ? PROT_WRITE : 0) | (segment.flags & 1 ? PROT_EXEC : 0);
+}
+
+/** Maps the loadable segments of an image at its bias. */
+function mapImage(mm: Mm, image: Image, bias: number): number {
+  const memory = image.file.mapMemory(false, false);
+  if (typeof memory === "number") return memory;
+  for (const segment of image.elf.segments) {
+    if (segment.type !== PT_LOAD || segment.memsz === 0) continue;
+    const skew = segment.vaddr % 4096;
+    const start = bias + segment.vaddr - skew;
+    const fileEnd = bias + segment.vaddr + segment.filesz;
+    const memEnd = pageUp(bias + segment.vaddr + segment.memsz);
+    if (!mm.validRange(start, memEnd - start) || start < mm.space.minAddress) return -ENOMEM;
+    const prot = protOf(segment);
+    let mappedEnd = start;
+    if (segment.filesz > 0) {
+      mappedEnd = pageUp(fileEnd);
+      const result = mm.mapFixed(
+        start,
+        mappedEnd - start,
+        prot,
+        false,
+        image.file.retain(),
+        memory,
+        segment.offset - skew,
+      );
+      if (result < 0) return result;
+      // The rest of the last page is zero, not what follows in the file.
+      if (segment.memsz > segment.filesz && prot & PROT_WRITE && mappedEnd > fileEnd)
+        mm.writeBytes(fileEnd, ZEROS, mappedEnd - fileEnd);
+    }
+    if (memEnd > mappedEnd) {
+      const result = mm.mapFixed(mappedEnd, memEnd - mappedEnd, prot, false, null, null, 0);
+      if (result < 0) return result;
+    }
+  }
+  return 0;
+}
+const ZEROS = new Uint8Array(4096);
+
+const AT_NULL = 0;
+const AT_PHDR = 3;
+const AT_PHENT = 4;
+const AT_PHNUM = 5;
+const AT_PAGESZ = 6;
+const AT_BASE = 7;
+const AT_FLAGS = 8;
+const AT_ENTRY = 9;
+const AT_UID = 11;
+const AT_EUID = 12;
+const AT_GID = 13;
+const AT_EGID = 14;
+const AT_PLATFORM = 15;
+const AT_HWCAP = 16;
+const AT_CLKTCK = 17;
+const AT_SECURE = 23;
+const AT_RANDOM = 25;
+const AT_HWCAP2 = 26;
+const AT_EXECFN = 31;
+const AT_SYSINFO_EHDR = 33;
+const AT_MINSIGSTKSZ = 51;
+
+/** Strings, auxv, envp, argv, argc. The stack pointer, or -errno. */
+function buildStack(
+  task: Task,
+  mm: Mm,
+  top: number,
+  size: number,
+  elf: Elf,
+  bias: number,
+  linkerBias: number,
+  argv: Uint8Array[],
+  envp: Uint8Array[],
+  name: string,
+  secure: number,
+): number {
+  const execfn = encodeName(name);
+  let stringBytes = 8 + execfn.length + 1;
+  for (const s of argv) stringBytes += s.length + 1;
+  for (const s of envp) stringBytes += s.length + 1;
+  const platform = encodeName("x86_64");
+  const vectors = 8 * (1 + argv.length + 1 + envp.length + 1) + 16 * 24;
+  const total = stringBytes + vectors + platform.length + 64 + 8192;
+  if (total > size - 4096) return -ENOMEM;
+
+  const block = new Uint8Array(total);
+  const view = new DataView(block.buffer);
+  const base = top - total;
+  // Strings at the very top, in Linux' order: argv, envp, execfn, eight bytes of zero.
+  let at = total - stringBytes;
+  const stringsAt = at;
+  const place = (bytes: Uint8Array): number => {
+    block.set(bytes, at);
+    const where = base + at;
+    at += bytes.length + 1;
+    return where;
+  };
+  mm.argStart = base + at;
+  const argPointers = argv.map(place);
+  mm.argEnd = mm.envStart = base + at;
+  const envPointers = envp.map(place);
+  mm.envEnd = base + at;
+  const execfnAt = place(execfn);
+
+  at = stringsAt - platform.length - 1;
+  block.set(platform, at);
+  const platformAt = base + at;
+  at = (at - 16) & ~15;
+  block.set(new Uint8Array(random.buffer, 16, 16), at);
+  const randomAt = base + at;
+  // A little random room, as Linux leaves, keeps stacks of equal programs apart.
+  at -= (random[3]! % 512) * 16;
+
+  const cred = task.cred;
+  const first = elf.segments.find((s) => s.type === PT_LOAD)!;
+  const auxv: [number, number][] = [];
+  if (mm.space.vdso !== 0) auxv.push([AT_SYSINFO_EHDR, mm.space.vdso]);
+  auxv.push(
+    [AT_MINSIGSTKSZ, getauxval(AT_MINSIGSTKSZ) || 2048],
+    [AT_HWCAP, getauxval(AT_HWCAP)],
+    [AT_PAGESZ, 4096],
+    [AT_CLKTCK, 100],
+    [AT_PHDR, bias + first.vaddr - first.offset + elf.phoff],
+    [AT_PHENT, 56],
+    [AT_PHNUM, elf.phnum],
+    [AT_BASE, linkerBias],
+    [AT_FLAGS, 0],
+    [AT_ENTRY, bias + elf.entry],
+    [AT_UID, cred.uid],
+    [AT_EUID, cred.euid],
+    [AT_GID, cred.gid],
+    [AT_EGID, cred.egid],
+    [AT_SECURE, secure],
+    [AT_RANDOM, randomAt],
+    [AT_HWCAP2, getauxval(AT_HWCAP2)],
+    [AT_EXECFN, execfnAt],
+    [AT_PLATFORM, platformAt],
+    [AT_NULL, 0],
+  );
+  const words = 1 + argPointers.length + 1 + envPointers.length + 1 + 2 * auxv.length;
+  let sp = base + at - words * 8;
+  sp -= sp % 16;
+  at = sp - base;
+  const push = (value: number): void => {
+    setU64(view, at, value);
+    at += 8;
+  };
+  push(argPointers.length);
+  for (const pointer of argPointers) push(pointer);
+  push(0);
+  for (const pointer of envPointers) push(pointer);
+  push(0);
+  const auxvAt = at;
+  for (const [type, value] of auxv) {
+    push(type);
+    push(value);
+  }
+  mm.auxv = block.slice(auxvAt, at);
+  mm.stackStart = sp;
+  const from = sp - base;
+  // Not through the output queue: the task will resume with registers only after more changes.
+  const written = mm.copyOut(sp, block, from, total - from);
+  return written === total - from ? sp : -ENOMEM;
+}
+

@@ -1,0 +1,70 @@
+/**
+ * execve, execveat: replace the program of this process.
+ *
+ * Manual page: execve(2), execveat(2). The work is loader/exec.ts'.
+ */
+import { EBADF, EINVAL, ELOOP, ENOENT } from "../abi/errno.ts";
+import { addr, cstring, fd, flags } from "../args.ts";
+import { checkExecutable, exec, openExecutable } from "../loader/exec.ts";
+import { GuestStrings } from "../loader/strings.ts";
+import { syscall } from "../syscall.ts";
+import { RLIMIT_STACK } from "../task/rlimits.ts";
+import type { Task } from "../task/task.ts";
+import type { File } from "../vfs/file.ts";
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_EMPTY_PATH = 0x1000;
+const O_NOFOLLOW = 0o400000;
+const O_PATH = 0o10000000;
+const S_IFMT = 0o170000;
+const S_IFLNK = 0o120000;
+
+function run(task: Task, file: File, name: string, argv: number, envp: number): number {
+  // A quarter of the stack limit, at least 128 KiB, at most 6 MiB (Linux: three quarters of _STK_LIM).
+  const stack = task.process.rlimits[RLIMIT_STACK]!.soft;
+  const budget = Math.max(131072, Math.min(stack / 4, 6 << 20));
+  const strings = new GuestStrings(task.mm, budget);
+  const args = strings.array(argv);
+  const env = typeof args === "number" ? args : strings.array(envp);
+  if (typeof args === "number" || typeof env === "number") {
+    file.release();
+    return Math.min(typeof args === "number" ? args : 0, typeof env === "number" ? env : 0);
+  }
+  // An empty argv becomes one empty string, since Linux 5.18.
+  return exec(task, { file, name, argv: args.length > 0 ? args : [new Uint8Array(0)], envp: env });
+}
+
+export const execve = syscall("execve", { path: cstring, argv: addr, envp: addr }, (task, { path, argv, envp }) => {
+  const file = openExecutable(task, AT_FDCWD, path);
+  return typeof file === "number" ? file : run(task, file, path, argv, envp);
+});
+
+export const execveat = syscall(
+  "execveat",
+  { dirfd: fd, path: cstring, argv: addr, envp: addr, flags: flags({ AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW }) },
+  (task, { dirfd, path, argv, envp, flags }) => {
+    if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) return -EINVAL;
+    if (path === "") {
+      if (!(flags & AT_EMPTY_PATH)) return -ENOENT;
+      const opened = task.files.get(dirfd);
+      if (!opened) return -EBADF;
+      if (opened.flags & O_PATH) {
+        const again = openExecutable(task, AT_FDCWD, `/proc/self/fd/${dirfd}`);
+        return typeof again === "number" ? again : run(task, again, `/dev/fd/${dirfd}`, argv, envp);
+      }
+      const refused = checkExecutable(task, opened);
+      if (refused < 0) return refused;
+      return run(task, opened.retain(), `/dev/fd/${dirfd}`, argv, envp);
+    }
+    const file = openExecutable(task, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0);
+    if (typeof file === "number") return file;
+    const stat = file.inode!.getattr();
+    if (typeof stat !== "number" && (stat.mode & S_IFMT) === S_IFLNK) {
+      file.release();
+      return -ELOOP;
+    }
+    const name = dirfd === AT_FDCWD || path.startsWith("/") ? path : `/dev/fd/${dirfd}/${path}`;
+    return run(task, file, name, argv, envp);
+  },
+);
