@@ -24,8 +24,12 @@ import { clockMonotonicNs } from "../native/host.ts";
 import type { KernelLog } from "./log.ts";
 import { onContextGone } from "./task/exit.ts";
 import { forceFault, onFault, resumeSuspended, returnToGuest } from "./signal/deliver.ts";
+import { type HostInfo, NO_HOST_INFO } from "./fs/proc/host-info.ts";
+import { PtyTable } from "./tty/pty-table.ts";
+import type { Tty } from "./tty/tty.ts";
 import { BLOCKED, NO_RETURN, type SyscallDeclaration } from "./syscall.ts";
 import { TimerQueue } from "./time/timers.ts";
+import { Futexes } from "./futex/futex.ts";
 import type { Tracer } from "./strace/tracer.ts";
 import { RUN_GUEST, RUN_READY, type Task } from "./task/task.ts";
 import type { Process } from "./task/process.ts";
@@ -62,6 +66,12 @@ export class Kernel {
   tracer: Tracer | null = null;
   hostname = "runts";
   domainname = "(none)";
+  /** What /proc and sysinfo tell of the machine; boot collects it before the jail. */
+  hostInfo: HostInfo = NO_HOST_INFO;
+  /** The terminal behind /dev/console, if the sandbox has one. */
+  console: Tty | null = null;
+  /** Pseudo terminals, by number. */
+  readonly ptys = new PtyTable();
   readonly devices = new DeviceRegistry();
   readonly mounts = new MountTable();
   /** Root of the mount tree; set up by boot. */
@@ -73,11 +83,13 @@ export class Kernel {
   init: Process | null = null;
   /** The task whose call, fault or resumption is being served. */
   current: Task | null = null;
+  /** Futexes with waiters. */
+  readonly futexes = new Futexes();
   /** What is counted per real user id. */
   readonly users = new Map<number, UserCounts>();
-  /** Told of the end of processes that have no parent (init, and those brought in from outside). */
   /** Told of each process whose last thread has ended, to release what they keep for it (timers). */
   readonly processCleanups: ((process: Process) => void)[] = [];
+  /** Told of the end of processes that have no parent (init, and those brought in from outside). */
   onRootExit: ((process: Process, status: number) => void) | null = null;
   private lastPid = 0;
   private running = false;
@@ -158,6 +170,7 @@ export class Kernel {
         this.current = task;
         if (task.suspended !== null || task.process.exiting || task.killed) resumeSuspended(task);
         else this.dispatch(task);
+        this.current = null;
         // Guest threads and timers get their turn even if tasks keep waking each other.
         if ((++turns & 63) === 0) break;
       }
@@ -166,7 +179,10 @@ export class Kernel {
       if (this.runQueue.length > 0) timeout = 0;
       else if (next !== Number.POSITIVE_INFINITY) timeout = Math.max(0, next - this.now());
       const ctx = this.platform.wait(timeout);
-      if (ctx !== null) this.serve(ctx);
+      if (ctx !== null) {
+        this.serve(ctx);
+        this.current = null;
+      }
       if (ctx === null || (++turns & 63) === 0) {
         this.poller.dispatch();
         if (this.timers.next !== Number.POSITIVE_INFINITY) this.timers.expire(this.now());

@@ -35,6 +35,15 @@ export interface SigInfo {
   /** x86 vector and error code of a fault, for the ucontext. */
   trapno?: number;
   errorCode?: number;
+  /** The user whose RLIMIT_SIGPENDING this entry counts against; kept by signal/queue.ts. */
+  queuedFor?: number | undefined;
+  /** Told when the signal leaves the queue (POSIX timers fill in the overrun then). */
+  source?: SignalSource;
+}
+
+/** Who sent a queued signal and wants to know when it is taken. */
+export interface SignalSource {
+  signalTaken(info: SigInfo): void;
 }
 
 /** A set of signals 1..64. */
@@ -76,6 +85,12 @@ export class TaskSignals {
   savedMask: SigSet | null = null;
   /** sigaltstack. */
   altStack = { sp: 0, size: 0, flags: 2 /* SS_DISABLE */ };
+  /** Signals that rt_sigtimedwait waits for, though they are blocked. */
+  waitingFor: SigSet | null = null;
+  /** Last processor exception, for the ucontext of signal frames. */
+  trapno = 0;
+  errorCode = 0;
+  cr2 = 0;
 
   /** Is there anything to act on before guest code runs on: an unblocked pending signal, an exit, a stop? */
   hasDeliverable(task: Task): boolean {
@@ -84,6 +99,7 @@ export class TaskSignals {
     return (
       (((own.lo | shared.lo) & ~this.blocked.lo) | ((own.hi | shared.hi) & ~this.blocked.hi)) !== 0 ||
       task.process.exiting ||
+      task.killed ||
       task.process.stopping
     );
   }

@@ -4,8 +4,8 @@
  * Source: credentials(7), wait(2), setpgid(2), getrlimit(2).
  */
 import type { Kernel } from "../kernel.ts";
-import { PendingSignals } from "../signal/task-signals.ts";
 import type { SignalActions } from "../signal/actions.ts";
+import { PendingSignals } from "../signal/task-signals.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import { defaultRlimits, type Rlimit } from "./rlimits.ts";
 import type { ProcessGroup } from "./session.ts";
@@ -26,6 +26,10 @@ export class Process {
   exiting = false;
   /** A group stop is under way or in force. */
   stopping = false;
+  /** The signal that stopped it. */
+  stopSignal = 0;
+  /** Every thread has stopped, and the parent has been told. */
+  stopped = false;
   /** Status in wait(2) encoding once the process is a zombie. */
   exitStatus = 0;
   zombie = false;
@@ -34,6 +38,15 @@ export class Process {
   continueReport = false;
   /** Woken when a child changes state. */
   readonly childWait = new WaitQueue();
+  /** The thread of `parent` that made it (PR_SET_PDEATHSIG, __WNOTHREAD). */
+  parentTask: Task | null = null;
+  /** Signals with default disposition are dropped, as for a container's init. */
+  unkillable = false;
+  /** Woken for each signal that becomes pending (signalfd). */
+  readonly signalWait = new WaitQueue();
+  /** The thread that waits in execve for the others to be gone, and where it waits. */
+  execTask: Task | null = null;
+  readonly threadWait = new WaitQueue();
   /** Woken on exit (pidfd). */
   readonly exitWait = new WaitQueue();
   group!: ProcessGroup;
@@ -43,6 +56,9 @@ export class Process {
   /** Has called execve since fork (setpgid's EACCES). */
   execed = false;
   readonly rlimits: Rlimit[];
+  /** CPU time of this process, in ns: final once it is a zombie. */
+  userTime = 0;
+  systemTime = 0;
   /** CPU time of reaped children, in ns. */
   childrenUserTime = 0;
   childrenSystemTime = 0;

@@ -7,8 +7,9 @@
  *
  * Invariant: `ctx` is stopped whenever kernel code touches its registers; a task is in exactly one RUN_* state.
  */
-import { ERESTARTSYS } from "../abi/errno.ts";
+
 import { type Context, REG } from "../../platform/platform.ts";
+import { ERESTARTSYS } from "../abi/errno.ts";
 import type { FutexWaiter } from "../futex/futex.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Mm } from "../mm/mm.ts";
@@ -93,6 +94,8 @@ export class Task implements Waiter {
   parentDeathSignal = 0;
   /** Parent waits in vfork until this task execs or exits. */
   vforkParent: Task | null = null;
+  /** The pid that vfork returned for this task (its tid may change). */
+  vforkPid = 0;
   /** Woken when a vfork child lets go. */
   readonly vforkDone = new WaitQueue();
   /** Scheduling attributes that the guest set; the host's scheduler does the work. */
@@ -195,6 +198,12 @@ export class Task implements Waiter {
     this.cancelWaits();
     this.runState = RUN_READY;
     this.kernel.runQueue.push(this);
+  }
+
+  /** The current call's progress record, made when there is none. */
+  progress(): Restart {
+    this.restart ??= {};
+    return this.restart;
   }
 
   /** The current call is over: drops its progress record. */

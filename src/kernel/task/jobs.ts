@@ -1,0 +1,87 @@
+/**
+ * Sessions and process groups at work: membership, orphaned groups, loss of the session leader.
+ *
+ * Source: setsid(2), setpgid(2), credentials(7); POSIX "orphaned process group".
+ */
+import type { Kernel } from "../kernel.ts";
+import { SIGCONT, SIGHUP } from "../signal/numbers.ts";
+import { kernelInfo, sendToGroup } from "../signal/send.ts";
+import type { Process } from "./process.ts";
+import { ProcessGroup, Session } from "./session.ts";
+
+/** Makes a session with one group, both named after `process`, and puts it in. */
+export function newSession(kernel: Kernel, process: Process): Session {
+  const session = new Session(process.pid, process);
+  kernel.sessions.set(session.id, session);
+  joinGroup(kernel, process, newGroup(kernel, process.pid, session));
+  return session;
+}
+
+export function newGroup(kernel: Kernel, id: number, session: Session): ProcessGroup {
+  const group = new ProcessGroup(id, session);
+  kernel.groups.set(id, group);
+  session.groups.set(id, group);
+  return group;
+}
+
+/** Moves a process to a group; the one it leaves goes when it is empty. */
+export function joinGroup(kernel: Kernel, process: Process, group: ProcessGroup): void {
+  const old = process.group as ProcessGroup | undefined;
+  if (old === group) return;
+  process.group = group;
+  group.members.add(process);
+  if (old !== undefined) leave(kernel, process, old);
+}
+
+/** A reaped process leaves its group. */
+export function leaveGroup(kernel: Kernel, process: Process): void {
+  leave(kernel, process, process.group);
+}
+
+function leave(kernel: Kernel, process: Process, group: ProcessGroup): void {
+  group.members.delete(process);
+  if (group.members.size > 0) return;
+  const { session } = group;
+  if (kernel.groups.get(group.id) === group) kernel.groups.delete(group.id);
+  session.groups.delete(group.id);
+  if (session.tty?.foreground === group) session.tty.foreground = null;
+  if (session.groups.size === 0 && kernel.sessions.get(session.id) === session) kernel.sessions.delete(session.id);
+}
+
+/**
+ * Is the group orphaned: does no member have a living parent outside of the group but in its session?
+ * `leaving` counts as gone already.
+ */
+export function isOrphaned(group: ProcessGroup, leaving: Process | null = null): boolean {
+  for (const process of group.members) {
+    if (process === leaving || process.zombie) continue;
+    const { parent } = process;
+    if (parent === null || parent === process.kernel.init) continue;
+    if (parent.group !== group && parent.group.session === group.session) return false;
+  }
+  return true;
+}
+
+function hasStopped(group: ProcessGroup): boolean {
+  for (const process of group.members) if (process.stopped) return true;
+  return false;
+}
+
+/** The end of `process`, or its change of parent, may orphan its group: stopped members get SIGHUP and SIGCONT. */
+export function orphanCheck(process: Process, parent: Process | null, leaving: Process | null): void {
+  const { group } = process;
+  if (parent === null || parent.group === group || parent.group.session !== group.session) return;
+  if (!isOrphaned(group, leaving) || !hasStopped(group)) return;
+  sendToGroup(group, kernelInfo(SIGHUP));
+  sendToGroup(group, kernelInfo(SIGCONT));
+}
+
+/** The session leader is gone: the session loses its terminal. */
+export function leaderGone(process: Process): void {
+  const { session } = process.group;
+  if (session.leader !== process) return;
+  const { tty } = session;
+  tty?.hangup();
+  session.tty = null;
+  session.leader = null;
+}
