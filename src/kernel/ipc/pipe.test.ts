@@ -49,7 +49,10 @@ describe("pipe(7)", () => {
     let sent = 0;
     let got = 0;
     let seed = 7;
-    const next = (n: number): number => ((seed = (seed * 1103515245 + 12345) & 0x7fffffff) >>> 8) % n;
+    const next = (n: number): number => {
+      seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+      return (seed >>> 8) % n;
+    };
     for (let round = 0; round < 2000; round++) {
       if (next(2) === 0) {
         const want = 1 + next(9000);

@@ -382,7 +382,7 @@ export function openFifo(inode: Inode, flags: number, task: Task, path: Path | n
   const alone = access === 0 ? pipe.writers === 0 : access === O_WRONLY && pipe.readers === 0;
   if (!alone || nonBlocking) return file;
   const wait: FifoWait = { seen: access === 0 ? pipe.writerOpens : pipe.readerOpens };
-  const record = (task.restart ??= {});
+  const record = task.progress();
   record.file = file;
   record.data = wait;
   return waitForOtherEnd(task, file, wait);

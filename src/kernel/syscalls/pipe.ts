@@ -27,7 +27,7 @@ function create(task: Task, at: number, asked: number): number {
   const limit = task.process.rlimits[RLIMIT_NOFILE]!.soft;
   const first = task.files.install(reader, closeOnExec, limit);
   const second = first < 0 ? first : task.files.install(writer, closeOnExec, limit);
-  let result = second < 0 ? second : 0;
+  let result = Math.min(second, 0);
   if (result === 0) {
     const bytes = new Uint8Array(8);
     const view = new DataView(bytes.buffer);

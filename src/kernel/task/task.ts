@@ -187,6 +187,14 @@ export class Task implements Waiter {
     return BLOCKED;
   }
 
+  /** Lets others have their turn in a long call: return its result, the handler is run again soon. */
+  giveWay(): number {
+    if (this.signals.hasDeliverable(this)) return -ERESTARTSYS;
+    this.runState = RUN_READY;
+    this.kernel.runQueue.push(this);
+    return BLOCKED;
+  }
+
   /** Waiter: one of the queues has news. */
   wake(_entry: WaitEntry, _mask: number): void {
     this.makeReady();

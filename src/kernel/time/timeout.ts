@@ -13,7 +13,7 @@ export const FOREVER = Number.POSITIVE_INFINITY;
 
 /** The call's deadline; `timeoutNs` counts only on its first run. */
 export function callDeadline(task: Task, timeoutNs: number): number {
-  const restart = (task.restart ??= {});
+  const restart = task.progress();
   if (restart.deadline === undefined)
     restart.deadline = timeoutNs === FOREVER ? FOREVER : task.kernel.now() + timeoutNs;
   return restart.deadline;

@@ -8,11 +8,14 @@
 
 import type { HostMemory } from "../../platform/platform.ts";
 import { EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE } from "../abi/errno.ts";
+import type { AsyncNotifier } from "../ipc/async-io.ts";
+import type { Credentials } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import type { Path } from "./dentry.ts";
 import type { Inode, Stat } from "./inode.ts";
 import type { Io } from "./io.ts";
+import type { LockTable } from "./locks.ts";
 import { notifyClose, watching } from "./watches.ts";
 
 export const POLLIN = 1;
@@ -56,6 +59,14 @@ export abstract class File {
   ownerSignal = 0;
   /** F_SETOWN_EX: F_OWNER_TID 0, F_OWNER_PID 1, F_OWNER_PGRP 2. */
   ownerType = 1;
+  /** Who called F_SETOWN: signals go only where these credentials may send them. */
+  ownerCred: Credentials | null = null;
+  /** Sends signals while O_ASYNC is set. */
+  async: AsyncNotifier | null = null;
+  /** F_SET_RW_HINT. */
+  writeHint = 0;
+  /** Locks, when there is no inode to keep them. */
+  locks: LockTable | null = null;
   /** SO_RCVTIMEO and SO_SNDTIMEO in nanoseconds: how long a blocking read or write waits before it gives EAGAIN. */
   readTimeoutNs = Number.POSITIVE_INFINITY;
   writeTimeoutNs = Number.POSITIVE_INFINITY;
@@ -176,6 +187,17 @@ export abstract class File {
   fallocate(_mode: number, _offset: number, _length: number): number {
     return -ENODEV;
   }
+  /** F_SETFL is about to change the status flags: 0, or the errno that refuses it. */
+  flagsChanging(_next: number): number {
+    return 0;
+  }
+  /** F_GET_SEALS and F_ADD_SEALS, for files in memory. */
+  seals(): number {
+    return -EINVAL;
+  }
+  addSeals(_seals: number): number {
+    return -EINVAL;
+  }
   fsync(_dataOnly: boolean): number {
     return -EINVAL;
   }
@@ -195,6 +217,11 @@ export abstract class File {
     return "anon_inode:[unknown]";
   }
 
+  /** Lines that /proc/PID/fdinfo/N shows beyond the common ones, each with its newline. */
+  fdInfo(): string {
+    return "";
+  }
+
   retain(): this {
     this.refs++;
     return this;
@@ -203,6 +230,7 @@ export abstract class File {
     if (--this.refs !== 0) return;
     if (this.observers !== null) for (const observer of [...this.observers]) observer.fileReleased(this);
     if (this.inode !== null && this.inode.locks !== null) this.inode.locks.releaseFile(this);
+    if (this.async !== null) this.waiters.remove(this.async.entry);
     if (watching.count > 0) notifyClose(this);
     this.onRelease();
     if (this.path !== null) this.path.dentry.holders--;

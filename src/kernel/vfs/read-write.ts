@@ -44,12 +44,13 @@ export function callFile(task: Task, fd: number): File | undefined {
 
 /** Blocks until something of `mask` happens to the file; see Task.sleep for the result. */
 export function waitForFile(task: Task, file: File, mask: number, timeoutNs = Number.POSITIVE_INFINITY): number {
-  const restart = (task.restart ??= {});
+  const restart = task.progress();
   if (restart.file === undefined) restart.file = file.retain();
   let deadline = Number.POSITIVE_INFINITY;
   if (timeoutNs !== Number.POSITIVE_INFINITY) {
     const now = task.kernel.now();
-    deadline = restart.deadline ??= now + timeoutNs;
+    restart.deadline ??= now + timeoutNs;
+    deadline = restart.deadline;
     if (now >= deadline) return -EAGAIN;
   }
   task.waitOn(file.waiters, mask, file.wakesOne);
@@ -73,7 +74,7 @@ export function writeFile(task: Task, file: File, io: Io, offset: number, option
   if (!file.writable) return -EBADF;
   if (file.seekable) return writeSeekable(task, file, io, offset, options);
   let moved = 0;
-  if (task.restart !== null && task.restart.moved !== undefined) {
+  if (task.restart !== null && task.restart.moved !== undefined && !options.noWaitHere) {
     moved = task.restart.moved;
     io.skip(moved);
   }
@@ -86,7 +87,7 @@ export function writeFile(task: Task, file: File, io: Io, offset: number, option
     }
     if (n === -EPIPE) raise(task, SIGPIPE);
     if (n !== -EAGAIN || file.nonBlocking || options.nowait || options.noWaitHere) return moved > 0 ? moved : n;
-    if (moved > 0) (task.restart ??= {}).moved = moved;
+    if (moved > 0) task.progress().moved = moved;
     const result = waitForFile(task, file, WRITE_EVENTS, file.writeTimeoutNs);
     return result === BLOCKED || moved === 0 ? result : moved;
   }
