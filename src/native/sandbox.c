@@ -209,3 +209,26 @@ int jl_drop_capabilities(double lo, double hi)
 }
 int jl_set_dumpable(int on) { return R(prctl(PR_SET_DUMPABLE, on, 0, 0, 0)); }
 int jl_open_netns(const char *path) { return R(open(path, O_RDONLY | O_CLOEXEC)); }
+
+/* Host signals that reach the sandbox process go to a pipe, one byte each, for the kernel loop to read. */
+static int signal_pipe = -1;
+static void on_host_signal(int signo)
+{
+	int saved = errno;
+	unsigned char byte = (unsigned char)signo;
+	if (write(signal_pipe, &byte, 1) < 0) { /* full: enough of them are waiting */ }
+	errno = saved;
+}
+int bt_catch_signals(int fd)
+{
+	static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGWINCH };
+	struct sigaction sa = { .sa_handler = on_host_signal, .sa_flags = SA_RESTART };
+	signal_pipe = fd;
+	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
+		if (sigaction(signals[i], &sa, NULL) < 0)
+			return -errno;
+	signal(SIGPIPE, SIG_IGN);
+	return 0;
+}
+/* Ends the process at once; being pid 1 of its namespace, all stubs with it. */
+void bt_exit(int code) { _exit(code); }

@@ -6,6 +6,8 @@ const symbols = bind({
     args: [pointer, pointer, i32, pointer, i32, pointer, i32, i32, pointer, pointer, i32, i32, i32, i32],
     returns: i32,
   },
+  bt_catch_signals: { args: [i32], returns: i32 },
+  bt_exit: { args: [i32], returns: i32 },
   jl_private_mounts: { args: [], returns: i32 },
   jl_open_tree: { args: [pointer, f64], returns: i32 },
   jl_empty_root: { args: [pointer], returns: i32 },
@@ -15,6 +17,8 @@ const symbols = bind({
 });
 
 export const launchProcess = symbols.bt_launch;
+export const catchSignals = symbols.bt_catch_signals;
+export const exitProcess = symbols.bt_exit;
 export const privateMounts = symbols.jl_private_mounts;
 export const openTree = symbols.jl_open_tree;
 export const emptyRoot = symbols.jl_empty_root;

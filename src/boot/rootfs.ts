@@ -1,0 +1,160 @@
+/**
+ * The container's mount tree: the root from the spec, then its mounts in order.
+ *
+ * Host directories are taken as detached copies of host mounts (open_tree) before the jail closes; from then on the
+ * sandbox reaches nothing of the host but these. Source: OCI config.md "Mounts", CONTRACT rows 54 to 58.
+ */
+import { dirname } from "node:path";
+import type { LaunchOptions } from "../core/sandbox.ts";
+import type { Mount as OciMount } from "../core/spec/schema.ts";
+import { encodeCString } from "../kernel/abi/bytes.ts";
+import { errnoName } from "../kernel/abi/errno.ts";
+import { HostFs } from "../kernel/fs/host/host-fs.ts";
+import { OverlayFs } from "../kernel/fs/overlay/overlay.ts";
+import { Tmpfs } from "../kernel/fs/tmpfs/tmpfs.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { Task } from "../kernel/task/task.ts";
+import {
+  MNT_NOATIME,
+  MNT_NODEV,
+  MNT_NOEXEC,
+  MNT_NOSUID,
+  MNT_RDONLY,
+  type Mount,
+  type Path,
+} from "../kernel/vfs/dentry.ts";
+import type { FileSystem } from "../kernel/vfs/inode.ts";
+import { resolve } from "../kernel/vfs/namei.ts";
+import { mkdirAt, mknodAt } from "../kernel/vfs/create.ts";
+import { openTree } from "../native/sandbox.ts";
+
+const AT_FDCWD = -100;
+const LOOKUP_FOLLOW = 1;
+const ENOENT = 2;
+const S_IFREG = 0o100000;
+const S_IFDIR = 0o040000;
+const MOUNT_ATTR_RDONLY = 1;
+const MOUNT_ATTR_NOSUID = 2;
+const MOUNT_ATTR_NODEV = 4;
+const FLAGS: Readonly<Record<string, number>> = {
+  ro: MNT_RDONLY,
+  nosuid: MNT_NOSUID,
+  nodev: MNT_NODEV,
+  noexec: MNT_NOEXEC,
+  noatime: MNT_NOATIME,
+};
+const CLEARS: Readonly<Record<string, number>> = {
+  rw: MNT_RDONLY,
+  suid: MNT_NOSUID,
+  dev: MNT_NODEV,
+  exec: MNT_NOEXEC,
+  atime: MNT_NOATIME,
+  relatime: MNT_NOATIME,
+};
+/** Options that say how the host would mount: nothing to do for a file system of our own. */
+const IGNORED = new Set([
+  "bind",
+  "rbind",
+  "private",
+  "rprivate",
+  "shared",
+  "rshared",
+  "slave",
+  "rslave",
+  "unbindable",
+  "runbindable",
+  "defaults",
+  "strictatime",
+  "nostrictatime",
+  "norelatime",
+  "nodiratime",
+  "diratime",
+  "sync",
+  "async",
+  "newinstance",
+  "tmpcopyup",
+]);
+
+/** Host directories and files of a spec, opened before the jail: source path → descriptor. */
+export interface HostTrees {
+  root: number;
+  binds: Map<OciMount, number>;
+}
+
+function isBind(mount: OciMount): boolean {
+  return mount.type === "bind" || (mount.options ?? []).some((o) => o === "bind" || o === "rbind");
+}
+
+/** Opens everything of the host that the container may see. */
+export function openHostTrees(options: LaunchOptions): HostTrees {
+  const readonly = options.overlay === "memory" || options.spec.root?.readonly === true;
+  const attributes = (ro: boolean) => (ro ? MOUNT_ATTR_RDONLY : 0) | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  const path = options.spec.root?.path ?? "/";
+  const root = openTree(encodeCString(path), attributes(readonly));
+  if (root < 0) throw new Error(`rootfs ${path}: ${errnoName(-root)}`);
+  const binds = new Map<OciMount, number>();
+  for (const mount of options.spec.mounts ?? []) {
+    if (!isBind(mount)) continue;
+    const source = mount.source ?? "";
+    const ro = options.overlay === "memory" && options.bundle !== null ? true : (mount.options ?? []).includes("ro");
+    const fd = openTree(encodeCString(source), attributes(ro));
+    if (fd < 0) throw new Error(`mount ${source} to ${mount.destination}: ${errnoName(-fd)}`);
+    binds.set(mount, fd);
+  }
+  return { root, binds };
+}
+
+/** Builds the tree; `task` is the one that will be the first process, still at "/" of nothing. Returns the root. */
+export function mountRoot(kernel: Kernel, options: LaunchOptions, trees: HostTrees): Path {
+  const overlaid = options.overlay === "memory";
+  const host = new HostFs(kernel, trees.root, { readonly: overlaid || options.spec.root?.readonly === true });
+  const fs: FileSystem = overlaid ? new OverlayFs(kernel, host, new Tmpfs(kernel, { mode: 0o755 })) : host;
+  fs.source = overlaid ? "overlay" : "root";
+  const mount = kernel.mounts.mount(fs, null, options.spec.root?.readonly && !overlaid ? MNT_RDONLY : 0);
+  if (typeof mount === "number") throw new Error(`root: ${errnoName(-mount)}`);
+  kernel.rootMount = mount;
+  return { mount, dentry: mount.root };
+}
+
+/** Mounts the spec's mounts, as `task` (with all capabilities) sees the paths. Warnings go to the log. */
+export function mountAll(kernel: Kernel, task: Task, options: LaunchOptions, trees: HostTrees): void {
+  for (const mount of options.spec.mounts ?? []) {
+    const problem = mountOne(kernel, task, mount, trees);
+    if (problem !== null) kernel.log.warn(`mount on ${mount.destination}: ${problem}`);
+  }
+}
+
+function mountOne(kernel: Kernel, task: Task, oci: OciMount, trees: HostTrees): string | null {
+  let flags = 0;
+  const own: string[] = [];
+  for (const option of oci.options ?? []) {
+    if (FLAGS[option] !== undefined) flags |= FLAGS[option];
+    else if (CLEARS[option] !== undefined) flags &= ~CLEARS[option];
+    else if (!IGNORED.has(option)) own.push(option);
+  }
+  let fs: FileSystem | number;
+  if (isBind(oci)) fs = new HostFs(kernel, trees.binds.get(oci)!, { readonly: (flags & MNT_RDONLY) !== 0 });
+  else {
+    const type = kernel.fileSystemTypes.get(oci.type ?? "");
+    if (type === undefined) return `unknown file system type "${oci.type ?? ""}", left out`;
+    fs = type.make(kernel, oci.source ?? oci.type ?? "none", own);
+    if (typeof fs === "number") return errnoName(-fs);
+  }
+  fs.source = oci.source ?? fs.type;
+  const at = mountpoint(task, oci.destination, fs.rootDentry.inode.type === S_IFDIR);
+  if (typeof at === "number") return errnoName(-at);
+  const mount: Mount | number = kernel.mounts.mount(fs, at, flags);
+  return typeof mount === "number" ? errnoName(-mount) : null;
+}
+
+/** The place at an absolute path; directories (0755) on the way, and itself, are made when they are missing. */
+export function mountpoint(task: Task, path: string, directory: boolean): Path | number {
+  const found = resolve(task, AT_FDCWD, path, LOOKUP_FOLLOW);
+  if (found !== -ENOENT) return found;
+  if (path !== "/") {
+    const parent = mountpoint(task, dirname(path), true);
+    if (typeof parent === "number") return parent;
+  }
+  const made = directory ? mkdirAt(task, AT_FDCWD, path, 0o755) : mknodAt(task, AT_FDCWD, path, S_IFREG | 0o755, 0);
+  return made < 0 ? made : resolve(task, AT_FDCWD, path, LOOKUP_FOLLOW);
+}

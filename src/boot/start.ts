@@ -1,0 +1,201 @@
+/**
+ * Processes from outside: the first one of a container, and those that `exec` brings in, made from an OCI process.
+ */
+import type { Process as OciProcess } from "../core/spec/schema.ts";
+import { encodeName } from "../kernel/abi/bytes.ts";
+import { EACCES, ENOENT, errnoName } from "../kernel/abi/errno.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { exec, openExecutable } from "../kernel/loader/exec.ts";
+import { NO_RETURN } from "../kernel/syscall.ts";
+import { createFirstTask } from "../kernel/task/clone.ts";
+import { ALL_CAPS, type CapSet, type Credentials, NO_CAPS } from "../kernel/task/credentials.ts";
+import { exitGroup } from "../kernel/task/exit.ts";
+import type { Task } from "../kernel/task/task.ts";
+import { setCredentials } from "../kernel/task/users.ts";
+import { FdTable } from "../kernel/vfs/fd-table.ts";
+import type { File } from "../kernel/vfs/file.ts";
+import { FsContext } from "../kernel/vfs/fs-context.ts";
+import { resolve } from "../kernel/vfs/namei.ts";
+import type { Path } from "../kernel/vfs/dentry.ts";
+import { allCapabilities } from "../core/spec/capabilities.ts";
+import { Refusal } from "./control.ts";
+
+const AT_FDCWD = -100;
+const LOOKUP_FOLLOW = 1;
+const S_IFDIR = 0o040000;
+const RLIMIT_NAMES = [
+  "CPU",
+  "FSIZE",
+  "DATA",
+  "STACK",
+  "CORE",
+  "RSS",
+  "NPROC",
+  "NOFILE",
+  "MEMLOCK",
+  "AS",
+  "LOCKS",
+  "SIGPENDING",
+  "MSGQUEUE",
+  "NICE",
+  "RTPRIO",
+  "RTTIME",
+];
+
+function capSet(names: readonly string[] | undefined): CapSet {
+  let { lo, hi } = NO_CAPS;
+  for (const name of names ?? []) {
+    const cap = (allCapabilities as readonly string[]).indexOf(name.toUpperCase());
+    if (cap < 0) continue;
+    if (cap < 32) lo = (lo | (1 << cap)) >>> 0;
+    else hi = (hi | (1 << (cap - 32))) >>> 0;
+  }
+  return { lo, hi };
+}
+
+/** Credentials of an OCI process. Without `capabilities`, root has none either, as with runc. */
+export function credentialsOf(process: OciProcess): Credentials {
+  const { uid, gid, additionalGids = [] } = process.user;
+  const caps = process.capabilities;
+  const permitted = capSet(caps?.permitted);
+  return {
+    uid,
+    euid: uid,
+    suid: uid,
+    fsuid: uid,
+    gid,
+    egid: gid,
+    sgid: gid,
+    fsgid: gid,
+    groups: additionalGids,
+    effective: capSet(caps?.effective),
+    permitted,
+    inheritable: capSet(caps?.inheritable),
+    bounding: capSet(caps?.bounding),
+    ambient: capSet(caps?.ambient),
+    securebits: 0,
+    noNewPrivs: process.noNewPrivileges ?? false,
+  };
+}
+
+/** Credentials for the kernel's own work during set-up. */
+export const SETUP_CREDENTIALS: Credentials = {
+  uid: 0,
+  euid: 0,
+  suid: 0,
+  fsuid: 0,
+  gid: 0,
+  egid: 0,
+  sgid: 0,
+  fsgid: 0,
+  groups: [],
+  effective: ALL_CAPS,
+  permitted: ALL_CAPS,
+  inheritable: NO_CAPS,
+  bounding: ALL_CAPS,
+  ambient: NO_CAPS,
+  securebits: 0,
+  noNewPrivs: false,
+};
+
+/** A task without a program yet, in a new address space, at the container's root. */
+export function makeTask(kernel: Kernel, root: Path, container: string, comm: string): Task {
+  const ctx = kernel.platform.createAddressSpace();
+  if (typeof ctx === "number") throw new Refusal(`cannot make an address space: ${errnoName(-ctx)}`, -ctx);
+  const task = createFirstTask(kernel, ctx, {
+    files: new FdTable(),
+    fs: new FsContext(root, root, 0o022),
+    cred: SETUP_CREDENTIALS,
+    comm,
+    container,
+  });
+  if (task === null) {
+    ctx.addressSpace.destroy();
+    throw new Refusal("the sandbox is full", 11);
+  }
+  return task;
+}
+
+/**
+ * Gives a task its identity and starts its program; the kernel loop runs it from then on.
+ * Throws a Refusal with the errno of execve; the task is gone then.
+ */
+export function startProgram(task: Task, oci: OciProcess, stdio: readonly (File | null)[]): void {
+  const args = oci.args ?? [];
+  try {
+    stdio.forEach((file, fd) => {
+      if (file !== null) task.files.replace(fd, file, false);
+    });
+    for (const limit of oci.rlimits ?? []) {
+      const index = RLIMIT_NAMES.indexOf(limit.type.replace(/^RLIMIT_/, ""));
+      if (index < 0) throw new Refusal(`unknown rlimit ${limit.type}`, 22);
+      const bound = (n: number) => (n >= 2 ** 63 ? Number.POSITIVE_INFINITY : n);
+      task.process.rlimits[index] = { soft: bound(limit.soft), hard: bound(limit.hard) };
+    }
+    if (oci.user.umask !== undefined) task.fs.umask = oci.user.umask & 0o777;
+    task.process.oomScoreAdj = oci.oomScoreAdj ?? 0;
+
+    setCredentials(task, credentialsOf(oci));
+    let cwd = resolve(task, AT_FDCWD, oci.cwd, LOOKUP_FOLLOW);
+    if (cwd === -EACCES) {
+      // runc changes the directory while it still has its privileges, if the user may not.
+      const user = task.cred;
+      task.cred = SETUP_CREDENTIALS;
+      cwd = resolve(task, AT_FDCWD, oci.cwd, LOOKUP_FOLLOW);
+      task.cred = user;
+    }
+    if (typeof cwd === "number") throw new Refusal(`chdir to cwd "${oci.cwd}": ${text(-cwd)}`, -cwd);
+    if (cwd.dentry.inode.type !== S_IFDIR) throw new Refusal(`chdir to cwd "${oci.cwd}": ${text(20)}`, 20);
+    task.fs.cwd = cwd;
+
+    const env = oci.env ?? [];
+    const { file, name } = findProgram(task, args[0] ?? "", env);
+    const result = exec(task, { file, name, argv: args.map(encodeName), envp: env.map(encodeName) });
+    if (result !== NO_RETURN) throw new Refusal(`exec "${args[0]}": ${text(-result)}`, -result);
+  } catch (error) {
+    if (task.ctx !== null) exitGroup(task, 0);
+    throw error;
+  }
+}
+
+/** Opens the program as execvp(3) finds it. */
+function findProgram(task: Task, program: string, env: readonly string[]): { file: File; name: string } {
+  const candidates: string[] = [];
+  if (program.includes("/")) candidates.push(program);
+  else if (program !== "") {
+    const path = env.findLast((e) => e.startsWith("PATH="))?.slice(5) ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    for (const directory of path.split(":")) candidates.push(`${directory === "" ? "." : directory}/${program}`);
+  }
+  let worst = -ENOENT;
+  for (const name of candidates) {
+    const file = openExecutable(task, AT_FDCWD, name);
+    if (typeof file !== "number") return { file, name };
+    if (file === -EACCES) worst = -EACCES;
+    else if (file !== -ENOENT && file !== -20 && candidates.length === 1) worst = file;
+  }
+  throw new Refusal(
+    worst === -ENOENT && !program.includes("/")
+      ? `exec: "${program}": executable file not found in $PATH`
+      : `exec: "${program}": ${text(-worst)}`,
+    -worst,
+  );
+}
+
+/** What strerror(3) says of the errors that starting a program can end with. */
+function text(errno: number): string {
+  return (
+    {
+      1: "operation not permitted",
+      2: "no such file or directory",
+      7: "argument list too long",
+      8: "exec format error",
+      12: "cannot allocate memory",
+      13: "permission denied",
+      20: "not a directory",
+      21: "is a directory",
+      36: "file name too long",
+      40: "too many levels of symbolic links",
+      80: "accessing a corrupted shared library",
+    }[errno] ?? errnoName(errno)
+  );
+}

@@ -1,0 +1,15 @@
+/**
+ * File system types by name: what a mount of the spec or mount(2) may ask for. Built-in ones register at boot, plugins
+ * add theirs.
+ */
+import type { Kernel } from "../kernel.ts";
+import type { FileSystem } from "../vfs/inode.ts";
+
+export interface FileSystemType {
+  /** A new instance for one mount; options as in mount(8), without those that every mount has. -errno refuses. */
+  make(kernel: Kernel, source: string, options: readonly string[]): FileSystem | number;
+  /** Listed in /proc/filesystems without "nodev". */
+  needsDevice?: boolean;
+}
+
+export type FileSystemTypes = Map<string, FileSystemType>;
