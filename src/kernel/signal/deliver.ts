@@ -71,7 +71,8 @@ export function returnToGuest(task: Task, result: number, inSyscall: boolean): v
 
     const info = dequeueSignal(task, signals.blocked);
     if (info === null) {
-      if (signals.savedMask === null) break;
+      // A call that is run again keeps its temporary mask.
+      if (signals.savedMask === null || (calling && value <= -ERESTARTSYS)) break;
       restoreMask(task);
       if (!task.notify) break;
       continue;

@@ -90,8 +90,7 @@ function readDeadline(task: Task, at: number, clock: number, absolute: boolean):
 
 /** The call's deadline, read once and kept while it is run again. */
 function deadlineOf(task: Task, at: number, clock: number, absolute: boolean): number {
-  task.restart ??= {};
-  const { restart } = task;
+  const restart = task.progress();
   if (restart.deadline !== undefined) return restart.deadline;
   const deadline = readDeadline(task, at, clock, absolute);
   if (deadline >= 0) restart.deadline = deadline;
