@@ -15,23 +15,19 @@ export interface HostCalls {
   makeRaw(fd: number, saved: Uint8Array): number;
   /** Puts back what makeRaw saved. */
   restoreTerminal(fd: number, saved: Uint8Array): number;
+  /** fchown: the slave of a pty belongs to the user whose terminal it is. */
+  changeOwner(fd: number, uid: number, gid: number): number;
   /** Connects to the unix socket at `path` and sends one message `name` with descriptor `fd`. */
   sendDescriptor(path: string, name: string, fd: number): number;
+  /** socketpair(AF_UNIX, SOCK_STREAM), both close-on-exec, into out [a, b]. */
+  socketPair(out: Int32Array): number;
+  /** setns(2) of the calling thread: processes that it starts are in the namespace. Kinds: network, uts, ipc. */
+  joinNamespace(fd: number): number;
   /**
-   * Runs a program in namespaces of another process (bits of CLONE_NEW*, 0: none). Its 0 is `stdinFd`, its 1 and 2 are
-   * `outputFd`; no other descriptor. Returns a pidfd-less host pid that the caller waits for with `waitProcess`.
+   * A tiny process that reads one byte from `channel` and exits with it; with 137 when the channel closes first. A child
+   * of this process, in a session of its own, holding nothing but `channel`. Its pid.
    */
-  spawnIn(
-    namespacesOfPid: number,
-    namespaces: number,
-    path: string,
-    args: readonly string[],
-    env: readonly string[],
-    stdinFd: number,
-    outputFd: number,
-  ): number;
-  /** waitpid(WNOHANG): -1 while it runs (never a valid status), else the raw wait status. */
-  waitProcess(pid: number): number;
+  spawnWaiter(channel: number): number;
   /** kill(2). */
   kill(pid: number, signal: number): number;
 }

@@ -1,4 +1,4 @@
-/** Which platform a command uses: the one asked for, or the first that this host can run. */
+/** What a launch takes from the global flags: the platform asked for (or the first that this host can run), the tracing. */
 import type { CommandContext } from "./command.ts";
 import { RuntimeError } from "./errors.ts";
 import { didYouMean } from "./flags.ts";
@@ -25,4 +25,10 @@ export function choosePlatform({ globals, plugins }: Pick<CommandContext, "globa
     reasons.push(`${platform.name}: ${missing}`);
   }
   throw new RuntimeError("unsupported", `no platform can run here (${reasons.join("; ") || "none is enabled"})`);
+}
+
+/** `--strace` alone: every call; `--strace=a,b`: those; null: none. */
+export function straceNames(value: unknown): readonly string[] | null {
+  if (value === true) return [];
+  return typeof value === "string" ? value.split(",").filter((name) => name !== "") : null;
 }

@@ -67,7 +67,7 @@ export async function runProgram(program: Program): Promise<number> {
       hostCalls: once(() => program.hostCalls()),
       containers: once(async () => {
         const { Containers } = await import("./container/lifecycle.ts");
-        return new Containers(context);
+        return Containers.open(context);
       }),
       out: writeOut,
     };

@@ -51,7 +51,10 @@ export interface LaunchOptions {
   strace: readonly string[] | null;
   /** Where debug and strace lines go: a path, or null for descriptor 2 of the launching command. */
   debugLog: string | null;
-  /** Existing directory that will hold the control socket (`control.sock`); null: the sandbox serves only this handle. */
+  /**
+   * Existing directory that will hold the control socket (`control.sock`), and into which the sandbox writes, when the
+   * container has ended, `exit.json` (an ExitStatus); null: the sandbox serves only this handle.
+   */
   stateDirectory: string | null;
   /**
    * Descriptors that become the first process' 0, 1, 2 (and 3… with --preserve-fds). With `terminal`, 0 to 2 are the
@@ -62,8 +65,6 @@ export interface LaunchOptions {
   terminal: boolean;
   /** LISTEN_FDS is not here: callers put it in the environment and the descriptors in `stdio`. */
   plugins: readonly SandboxPlugin[];
-  /** Host cgroup directories that the sandbox process joins before it executes anything of the guest. */
-  cgroups: readonly string[];
   /** True: the sandbox dies with the launching process for good (`do`, attached `run`); see also `commit`. */
   dieWithParent: boolean;
 }
@@ -74,7 +75,7 @@ export interface ControlMethods {
   start: { params: { id: string }; result: Record<string, never> };
   /** Answers when the process has ended. `pid` is the guest's pid; absent: the container's first process. */
   wait: { params: { id: string; pid?: number }; result: ExitStatus };
-  /** Starts another process. Its stdio are the request's descriptors. `waiter`: see ExecResult. */
+  /** Starts another process. Its stdio (and more) are the request's descriptors. Answers when it has been executed. */
   exec: { params: ExecParams; result: ExecResult };
   /** `pid`: one guest process; `all`: every process; `foreground`: the terminal's foreground group; else the first. */
   signal: {
@@ -96,20 +97,27 @@ export interface ControlMethods {
 export interface ExecParams {
   id: string;
   process: Process;
+  /** As in LaunchOptions: descriptors 0 to 2 are a pty's slave, which becomes the new session's controlling terminal. */
   terminal: boolean;
-  /** True: a native process shall live as long as this one and exit with its code (detached exec). */
-  waiter: boolean;
+  /**
+   * True: the last descriptor of the request is a stream socket that shall get one byte, the exit code (128+n after a
+   * signal), when the process has ended. Its other end is held by the process that stands for this one on the host; when
+   * that closes without our doing (somebody killed it), the guest's process is killed.
+   */
+  notify: boolean;
+  /** Also into a container that is paused: the process runs when it is resumed. */
+  ignorePaused: boolean;
 }
 export interface ExecResult {
   /** Guest pid, for `wait` and `signal`. */
   pid: number;
-  /** The waiter's host process, when one was asked for. It is a child of the sandbox's launcher or a subreaper. */
-  waiter: ProcessRef | null;
 }
 
 /** One guest process, as `ps` shows it. Times in the units of their names. */
 export interface GuestProcess {
   pid: number;
+  /** Pid of its stub in the sandbox's pid namespace; 0 when it has none of its own. */
+  stubPid: number;
   ppid: number;
   uid: number;
   gid: number;
@@ -175,7 +183,9 @@ export interface SandboxHandle extends ProcessRef {
 
 export interface SandboxLauncher {
   /**
-   * Starts a sandbox with its first container set up but not started. On failure nothing is left behind.
+   * Starts a sandbox with its first container set up but not started: file systems mounted, the program looked up (a
+   * program that is not there, or not executable, is a ControlError with its errno here already, as runc's create has
+   * it). On failure nothing is left behind.
    * Until `commit` is answered, the sandbox dies with this process (its side of the connection closes).
    */
   launch(options: LaunchOptions): Promise<SandboxHandle>;

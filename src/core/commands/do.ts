@@ -9,18 +9,15 @@
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
 import { type CommandContext, command } from "../command.ts";
-import { RuntimeError } from "../errors.ts";
+import { programError } from "../exec-error.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
-import { choosePlatform } from "../platforms.ts";
-import { ControlError, type LaunchOptions } from "../sandbox.ts";
+import { choosePlatform, straceNames } from "../platforms.ts";
+import type { LaunchOptions } from "../sandbox.ts";
 import { exitCodeOf, forwardSignals } from "../signals.ts";
 import { allCapabilities } from "../spec/capabilities.ts";
 import type { Mount, Spec } from "../spec/schema.ts";
 import { TerminalBridge } from "../terminal.ts";
 import { SPEC_VERSION } from "../version.ts";
-
-const ENOENT = 2;
-const EACCES = 13;
 
 const flags = {
   cwd: flag.string({ value: "DIR", short: "w", help: "working directory (default: this one)" }),
@@ -71,7 +68,6 @@ async function run(context: CommandContext, values: FlagValues<typeof flags>, ar
     stdio,
     terminal,
     plugins: plugins.sandboxPlugins(),
-    cgroups: [],
     dieWithParent: true,
   };
   try {
@@ -95,24 +91,10 @@ async function run(context: CommandContext, values: FlagValues<typeof flags>, ar
       await sandbox.kill();
     }
   } catch (error) {
-    throw error instanceof ControlError ? startError(args[0]!, error) : error;
+    throw programError(args[0]!, error);
   } finally {
     bridge?.restore();
   }
-}
-
-/** 127 when there is no such program, 126 when it cannot be executed, as a shell; the words that runc's callers match. */
-export function startError(program: string, { errno, message }: ControlError): RuntimeError {
-  if (errno === 0) return new RuntimeError("sandbox", message);
-  const missing = errno === ENOENT && !program.includes("/");
-  const text = missing ? "executable file not found in $PATH" : errno === EACCES ? "permission denied" : message;
-  return new RuntimeError("exec", `exec: "${program}": ${text}`, { exitCode: errno === ENOENT ? 127 : 126 });
-}
-
-/** `--strace` alone: every call; `--strace=a,b`: those. */
-export function straceNames(value: unknown): readonly string[] | null {
-  if (value === true) return [];
-  return typeof value === "string" ? value.split(",").filter((name) => name !== "") : null;
 }
 
 /** The OCI spec of a `do`. */

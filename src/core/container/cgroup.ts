@@ -218,6 +218,18 @@ function settingsV2({ memory, cpu, pids, blockIO, unified }: Resources): Setting
   return settings;
 }
 
+/** Moves a process, all its threads and what it will start into the groups. */
+export function joinCgroups(directories: readonly string[], pid: number): void {
+  for (const directory of directories) {
+    const path = join(directory, "cgroup.procs");
+    try {
+      writeFileSync(path, String(pid));
+    } catch (cause) {
+      throw new RuntimeError("host", `cannot put the sandbox into the cgroup ${directory}`, { path, cause });
+    }
+  }
+}
+
 /** Processes in the groups, by host pid. */
 export function cgroupProcesses(directories: readonly string[]): number[] {
   const pids = new Set<number>();

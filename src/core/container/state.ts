@@ -21,7 +21,7 @@ export type Verb =
 const LEGAL: Readonly<Record<Verb, readonly ContainerStatus[]>> = {
   start: ["created"],
   exec: ["created", "running"],
-  kill: ["creating", "created", "running", "paused"],
+  kill: ["created", "running", "paused"],
   pause: ["created", "running"],
   resume: ["paused"],
   delete: ["created", "stopped"],

@@ -41,6 +41,8 @@ export interface Metadata {
   id: string;
   /** As last written; what it is now also depends on whether `process` lives, see currentStatus. */
   status: ContainerStatus;
+  /** What `resume` goes back to. */
+  pausedFrom?: ContainerStatus;
   bundle: string;
   spec: Spec;
   /** RFC 3339 with a fraction. */
