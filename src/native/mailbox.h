@@ -65,6 +65,7 @@ enum {
 	OP_CAS = 18,      /* addr, expected, desired */
 	OP_FETCH = 19,    /* addr, FUTEX_OP_*, operand */
 	OP_FP_SIZE = 20,  /* bytes that OP_SAVE_FP writes */
+	OP_COPY_IN = 21,  /* addr, len, offset in the slot: bytes copied */
 };
 
 #define PREFETCH_MAX 4

@@ -8,6 +8,7 @@ const symbols = bind({
   },
   bt_catch_signals: { args: [i32], returns: i32 },
   bt_exit: { args: [i32], returns: i32 },
+  jl_filter: { args: [pointer, i32], returns: i32 },
   jl_private_mounts: { args: [], returns: i32 },
   jl_open_tree: { args: [pointer, f64], returns: i32 },
   jl_empty_root: { args: [pointer], returns: i32 },
@@ -19,6 +20,7 @@ const symbols = bind({
 export const launchProcess = symbols.bt_launch;
 export const catchSignals = symbols.bt_catch_signals;
 export const exitProcess = symbols.bt_exit;
+export const installFilter = symbols.jl_filter;
 export const privateMounts = symbols.jl_private_mounts;
 export const openTree = symbols.jl_open_tree;
 export const emptyRoot = symbols.jl_empty_root;

@@ -463,6 +463,13 @@ static int64_t run(struct slot *slot, struct command *c, struct ucontext *uc, ui
 		return 0;
 	case OP_FP_SIZE:
 		return fp_size(fp);
+	case OP_COPY_IN: {
+		uint64_t len = c->a[1], off = c->a[2];
+		if (off < OUT_OFFSET || off > SLOT_SIZE || len > SLOT_SIZE - off)
+			return -EINVAL;
+		struct pair p = copy_bytes((uint8_t *)slot + off, (void *)c->a[0], len);
+		return p.error && p.value == len ? -EFAULT : (int64_t)(len - p.value);
+	}
 	case OP_SET_FS:
 		return SYS2(__NR_arch_prctl, ARCH_SET_FS, c->a[0]);
 	case OP_SET_GS:
@@ -707,6 +714,15 @@ __attribute__((used, noreturn)) static void stub_main(uint64_t *sp)
 	struct slot *slot = (struct slot *)MAILBOX_BASE;
 	slot->result = (int64_t)vdso;
 	slot->pid = (uint32_t)SYS0(__NR_getpid);
+	/* No privileges, no core dumps of guests on the host. */
+	struct {
+		uint32_t version;
+		int32_t pid;
+	} head = { 0x20080522, 0 };
+	uint32_t none[6] = { 0 };
+	bad |= SYS2(__NR_capset, &head, none) < 0;
+	uint64_t limit[2] = { 0, 0 };
+	SYS4(__NR_prlimit64, 0, 4 /* RLIMIT_CORE */, limit, 0);
 	bad |= install_filter() < 0;
 	if (bad)
 		SYS1(__NR_exit_group, 99);

@@ -68,6 +68,7 @@ export const OP_LOAD = 17;
 export const OP_CAS = 18;
 export const OP_FETCH = 19;
 export const OP_FP_SIZE = 20;
+export const OP_COPY_IN = 21;
 
 /** Byte offset of the prefetch table in the info page, and bytes per spec (three specs per call). */
 export const INFO_PREFETCH = 4096;
