@@ -16,7 +16,7 @@ import type { Path } from "./dentry.ts";
 import type { Inode, Stat } from "./inode.ts";
 import type { Io } from "./io.ts";
 import type { LockTable } from "./locks.ts";
-import { notifyClose, watching } from "./watches.ts";
+import { notifyClose, notifyIfGone, watching } from "./watches.ts";
 
 export const POLLIN = 1;
 export const POLLPRI = 2;
@@ -174,6 +174,16 @@ export abstract class File {
   poll(_task?: Task): number {
     return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
   }
+  /** What to wait on for `task` (a signalfd shows each task its own signals). */
+  queueFor(_task: Task): WaitQueue {
+    return this.waiters;
+  }
+  /** Can epoll watch it? Regular files and directories are always ready. */
+  get pollable(): boolean {
+    if (this.inode === null) return true;
+    const { type } = this.inode;
+    return type !== 0o100000 && type !== 0o040000;
+  }
   ioctl(_task: Task, _request: number, _arg: number): number {
     return -ENOTTY;
   }
@@ -237,6 +247,7 @@ export abstract class File {
     if (this.inode !== null) {
       if (this.writable) this.inode.writers--;
       this.inode.letGo();
+      if (this.inode.watches !== null) notifyIfGone(this.inode);
     }
   }
 }

@@ -138,6 +138,10 @@ export abstract class Inode {
   protected onHeld(): void {}
 
   abstract getattr(): Stat | number;
+  /** The same right after `lookup` has returned this inode: may use what the lookup saw. */
+  getattrFresh(): Stat | number {
+    return this.getattr();
+  }
   /** What permission checks look at; cheaper than getattr where a file system can make it so. */
   ownership(): Ownership | number {
     return this.getattr();
@@ -147,6 +151,10 @@ export abstract class Inode {
   }
 
   // Directories.
+  /** Must names found here before be looked up again? */
+  get revalidates(): boolean {
+    return this.fs.revalidates;
+  }
   /** `known`: what was found under this name before; to be returned if it still is the same. */
   lookup(_name: string, _task: Task, _known?: Inode | null): Inode | number {
     return -ENOTDIR;

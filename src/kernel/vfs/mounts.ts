@@ -20,7 +20,19 @@ export class MountTable {
   readonly all = new Set<Mount>();
   private readonly at = new Map<Dentry, Mount[]>();
   private readonly users = new Map<FileSystem, number>();
+  private readonly kernelMounts = new Map<string, Mount>();
   private lastId = 0;
+
+  /** A mount that is in no tree, for files without a place (memfd). */
+  internal(name: string, make: () => FileSystem): Mount {
+    let mount = this.kernelMounts.get(name);
+    if (mount === undefined) {
+      const fs = make();
+      mount = new Mount(++this.lastId, fs, fs.rootDentry, null, null, 0);
+      this.kernelMounts.set(name, mount);
+    }
+    return mount;
+  }
 
   /** Mounts `fs` (or the part of it under `root`) at a place, or as a new root. */
   mount(fs: FileSystem, at: Path | null, flags: number, root: Dentry = fs.rootDentry): Mount | number {
