@@ -9,8 +9,9 @@
 
 /** Gets told. */
 export interface Waiter {
-  /** `mask`: POLL* bits of what happened, or all bits. */
-  wake(entry: WaitEntry, mask: number): void;
+  /** `mask`: POLL* bits of what happened, or all bits. False: an exclusive wake-up was of no use here, try the next. */
+  // biome-ignore lint/suspicious/noConfusingVoidType: most waiters have nothing to say.
+  wake(entry: WaitEntry, mask: number): void | boolean;
 }
 
 /** One registration of a waiter in a queue. */
@@ -52,8 +53,8 @@ export class WaitQueue {
     // A waiter may remove itself or others while it is told.
     for (const entry of this.entries.slice()) {
       if (entry.queue !== this || (entry.mask & mask) === 0) continue;
-      if (entry.exclusive && exclusive-- <= 0) continue;
-      entry.waiter.wake(entry, mask);
+      if (entry.exclusive && exclusive <= 0) continue;
+      if (entry.waiter.wake(entry, mask) !== false && entry.exclusive) exclusive--;
     }
   }
 

@@ -81,7 +81,7 @@ function pollFiles(task: Task, at: number, count: number, timeoutNs: number): nu
       for (let i = 0; i < length; i += ENTRY) {
         const fd = view.getInt32(i, true);
         if (fd < 0) continue;
-        task.waitOn(task.files.getOpen(fd)!.waiters, view.getUint16(i + 4, true) | POLLERR | POLLHUP);
+        task.waitOn(task.files.getOpen(fd)!.queueFor(task), view.getUint16(i + 4, true) | POLLERR | POLLHUP);
       }
       return task.sleep(deadline);
     }

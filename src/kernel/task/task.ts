@@ -75,6 +75,8 @@ export class Task implements Waiter {
   /** Queues that the blocked call waits on. */
   private waits: WaitEntry[] = [];
   private sleepTimer: SleepTimer | null = null;
+  /** The queue that woke this task and no other. */
+  private handOn: WaitQueue | null = null;
   /** Number of the system call being served, -1 outside. */
   syscallNr = -1;
   /** Stopped by job control: how to go on. */
@@ -99,7 +101,7 @@ export class Task implements Waiter {
   /** Woken when a vfork child lets go. */
   readonly vforkDone = new WaitQueue();
   /** Scheduling attributes that the guest set; the host's scheduler does the work. */
-  sched = { policy: 0, priority: 0, nice: 0, affinity: null as number[] | null };
+  sched = { policy: 0, priority: 0, nice: 0, affinity: null as number[] | null, resetOnFork: false };
   /** Exit status in wait(2) encoding, once exiting. */
   exitStatus = 0;
   /** CLOCK_MONOTONIC ns at creation. */
@@ -160,6 +162,7 @@ export class Task implements Waiter {
       return -ERESTARTSYS;
     }
     this.timedOut = false;
+    this.handOn = null;
     this.runState = RUN_BLOCKED;
     if (deadline !== Number.POSITIVE_INFINITY) {
       this.sleepTimer ??= new SleepTimer(this);
@@ -196,7 +199,8 @@ export class Task implements Waiter {
   }
 
   /** Waiter: one of the queues has news. */
-  wake(_entry: WaitEntry, _mask: number): void {
+  wake(entry: WaitEntry, _mask: number): void {
+    if (entry.exclusive && this.runState === RUN_BLOCKED) this.handOn = entry.queue;
     this.makeReady();
   }
 
@@ -224,6 +228,11 @@ export class Task implements Waiter {
   }
 
   cancelWaits(): void {
+    // It ends before it could act on a wake-up that was for one only: that goes to the next.
+    if (this.runState === RUN_READY && this.handOn !== null) {
+      this.handOn.wakeExclusive(ALL_EVENTS);
+      this.handOn = null;
+    }
     for (const entry of this.waits) entry.queue?.remove(entry);
     if (this.waits.length > 0) this.waits = [];
     if (this.sleepTimer?.armed) this.kernel.timers.cancel(this.sleepTimer);

@@ -1,4 +1,5 @@
-/** Letting go of a descriptor: what close(2), dup2(2), execve(2) and exit(2) share. Source: Linux filp_close. */
+/** Getting and letting go of descriptors: what close(2), dup2(2), execve(2) and exit(2) share. Source: Linux filp_close. */
+import { RLIMIT_NOFILE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 import type { FdTable } from "./fd-table.ts";
 import type { File } from "./file.ts";
@@ -22,4 +23,11 @@ export function leaveTable(task: Task, table: FdTable): void {
 export function closeOnExec(task: Task): void {
   const { files } = task;
   files.removeRange(0, Number.POSITIVE_INFINITY, true, (file) => closeFile(task, files, file));
+}
+
+/** Gives a new file the lowest free descriptor; on failure (EMFILE) the file is dropped. */
+export function installFile(task: Task, file: File, closeOnExec: boolean): number {
+  const fd = task.files.install(file, closeOnExec, task.process.rlimits[RLIMIT_NOFILE]!.soft);
+  if (fd < 0) file.release();
+  return fd;
 }

@@ -53,7 +53,7 @@ export function waitForFile(task: Task, file: File, mask: number, timeoutNs = Nu
     deadline = restart.deadline;
     if (now >= deadline) return -EAGAIN;
   }
-  task.waitOn(file.waiters, mask, file.wakesOne);
+  task.waitOn(file.queueFor(task), mask, file.wakesOne);
   const result = task.sleep(deadline);
   // With a time limit a call is not started again (signal(7)).
   return result === -ERESTARTSYS && deadline !== Number.POSITIVE_INFINITY ? -EINTR : result;
