@@ -38,6 +38,7 @@ import type { UserCounts } from "./task/users.ts";
 import type { Mount } from "./vfs/dentry.ts";
 import { DeviceRegistry } from "./vfs/devices.ts";
 import { MountTable } from "./vfs/mounts.ts";
+import type { FileSystemTypes } from "./fs/types.ts";
 import { CallHistory } from "./strace/history.ts";
 
 /** Wraps a handler: gets the decoded call, may answer itself or go on with `next()`. */
@@ -68,12 +69,16 @@ export class Kernel {
   domainname = "(none)";
   /** What /proc and sysinfo tell of the machine; boot collects it before the jail. */
   hostInfo: HostInfo = NO_HOST_INFO;
+  /** Settings of /proc/sys that were written, by path below it. */
+  readonly sysctls = new Map<string, string>();
   /** The terminal behind /dev/console, if the sandbox has one. */
   console: Tty | null = null;
   /** Pseudo terminals, by number. */
   readonly ptys = new PtyTable();
   readonly devices = new DeviceRegistry();
   readonly mounts = new MountTable();
+  /** What can be mounted, by type name. */
+  readonly fileSystemTypes: FileSystemTypes = new Map();
   /** Root of the mount tree; set up by boot. */
   rootMount!: Mount;
   /** Process groups and sessions by id. */
@@ -89,9 +94,13 @@ export class Kernel {
   readonly users = new Map<number, UserCounts>();
   /** Told of each process whose last thread has ended, to release what they keep for it (timers). */
   readonly processCleanups: ((process: Process) => void)[] = [];
+  /** Told when RLIMIT_CPU of a process changes. */
+  readonly cpuLimitChanged: ((process: Process) => void)[] = [];
   /** Told of the end of processes that have no parent (init, and those brought in from outside). */
   onRootExit: ((process: Process, status: number) => void) | null = null;
   private lastPid = 0;
+  /** Thread ids given out so far. */
+  tasksMade = 0;
   private running = false;
   /** Called when the first process (init) has ended, with its wait status. */
   onInitExit: ((status: number) => void) | null = null;
@@ -145,13 +154,20 @@ export class Kernel {
     };
   }
 
+  /** The thread id given out last. */
+  get newestPid(): number {
+    return this.lastPid;
+  }
+
   /** A free thread id, or 0 when the sandbox is full. */
   allocatePid(): number {
     if (this.tasks.size >= TASKS_MAX) return 0;
     for (let tries = 0; tries < PID_MAX; tries++) {
       this.lastPid = this.lastPid >= PID_MAX - 1 ? 300 : this.lastPid + 1;
-      if (!this.tasks.has(this.lastPid) && !this.processes.has(this.lastPid) && !this.pidInUse(this.lastPid))
+      if (!this.tasks.has(this.lastPid) && !this.processes.has(this.lastPid) && !this.pidInUse(this.lastPid)) {
+        this.tasksMade++;
         return this.lastPid;
+      }
     }
     return 0;
   }

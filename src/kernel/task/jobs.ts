@@ -82,6 +82,11 @@ export function leaderGone(process: Process): void {
   if (session.leader !== process) return;
   const { tty } = session;
   tty?.hangup();
+  if (tty === null && session.oldForeground !== null) {
+    sendToGroup(session.oldForeground, kernelInfo(SIGHUP));
+    sendToGroup(session.oldForeground, kernelInfo(SIGCONT));
+  }
+  session.oldForeground = null;
   session.tty = null;
   session.leader = null;
 }

@@ -12,6 +12,10 @@ export interface ControllingTty {
 export class Session {
   groups = new Map<number, ProcessGroup>();
   tty: ControllingTty | null = null;
+  /** Members that have given the terminal up for themselves (TIOCNOTTY). */
+  readonly withoutTty = new Set<Process>();
+  /** The foreground group of a terminal that was hung up: told when the leader ends. */
+  oldForeground: ProcessGroup | null = null;
   constructor(
     readonly id: number,
     public leader: Process | null,
