@@ -240,6 +240,12 @@ function inheritTask(task: Task, child: Task, flags: number): void {
       ? { sp: 0, size: 0, flags: SS_DISABLE }
       : { ...task.signals.altStack };
   child.sched = { ...task.sched };
+  if (task.sched.resetOnFork) {
+    child.sched.resetOnFork = false;
+    child.sched.policy = 0;
+    child.sched.priority = 0;
+    child.sched.nice = Math.max(0, task.sched.nice);
+  }
   child.personality = task.personality;
   child.timerSlackNs = task.timerSlackNs;
 }

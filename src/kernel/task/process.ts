@@ -53,6 +53,8 @@ export class Process {
   /** prctl(PR_SET_CHILD_SUBREAPER). */
   subreaper = false;
   dumpable = 1;
+  /** prctl(PR_SET_THP_DISABLE): kept, nothing more. */
+  thpDisabled = false;
   /** Has called execve since fork (setpgid's EACCES). */
   execed = false;
   readonly rlimits: Rlimit[];
