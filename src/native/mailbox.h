@@ -14,6 +14,8 @@
 #define GUEST_END 0x7fe000000000ul
 #define STUB_BASE 0x7fe000000000ul
 #define INFO_BASE 0x7fe010000000ul
+/* The host's vDSO and its data are moved here, out of the guest's range. */
+#define VDSO_BASE 0x7fe020000000ul
 #define PRIVATE_BASE 0x7fe100000000ul
 #define MAILBOX_BASE 0x7fe200000000ul
 

@@ -690,6 +690,66 @@ static long install_filter(void)
 	return SYS3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog);
 }
 
+static uint64_t parse_hex(const char **p)
+{
+	uint64_t value = 0;
+	for (;; (*p)++) {
+		char c = **p;
+		if (c >= '0' && c <= '9')
+			value = value << 4 | (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			value = value << 4 | (uint64_t)(c - 'a' + 10);
+		else
+			return value;
+	}
+}
+/*
+ * Moves the vDSO and its data pages above the guest's range, keeping their distances. Newer kernels put them among the
+ * other mappings, where execve would drop them. Returns the vDSO's address, or 0 when it cannot be kept.
+ */
+static uint64_t move_vdso(uint64_t vdso)
+{
+	char text[8192];
+	struct range {
+		uint64_t start, end;
+	} found[8];
+	int n = 0;
+	uint64_t lowest = ~0ul;
+	long fd = SYS4(__NR_openat, -100, "/proc/self/maps", 0x80000, 0);
+	if (fd < 0)
+		return 0;
+	long have = 0, got;
+	while (have < (long)sizeof text - 1 && (got = SYS3(__NR_read, fd, text + have, sizeof text - 1 - have)) > 0)
+		have += got;
+	SYS1(__NR_close, fd);
+	text[have] = 0;
+	for (const char *p = text; *p;) {
+		struct range r;
+		r.start = parse_hex(&p);
+		p++;
+		r.end = parse_hex(&p);
+		int ours = 0;
+		for (; *p && *p != '\n'; p++)
+			if (p[0] == '[' && p[1] == 'v' && ((p[2] == 'v' && p[3] == 'a') || (p[2] == 'd' && p[3] == 's')))
+				ours = 1;
+		if (*p)
+			p++;
+		if (!ours)
+			continue;
+		if (n == 8)
+			return 0;
+		found[n++] = r;
+		if (r.start < lowest)
+			lowest = r.start;
+	}
+	for (int i = 0; i < n; i++) {
+		uint64_t size = found[i].end - found[i].start;
+		if (SYS6(__NR_mremap, found[i].start, size, size, 3, VDSO_BASE + (found[i].start - lowest), 0) < 0)
+			return 0;
+	}
+	return n > 0 && vdso >= lowest ? VDSO_BASE + (vdso - lowest) : 0;
+}
+
 /* fd numbers 3..6 have been prepared by the parent. */
 __attribute__((used, noreturn)) static void stub_main(uint64_t *sp)
 {
@@ -712,7 +772,7 @@ __attribute__((used, noreturn)) static void stub_main(uint64_t *sp)
 	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
 		bad |= SYS4(__NR_rt_sigaction, signals[i], &sa, 0, 8) < 0;
 	struct slot *slot = (struct slot *)MAILBOX_BASE;
-	slot->result = (int64_t)vdso;
+	slot->result = (int64_t)(vdso ? move_vdso(vdso) : 0);
 	slot->pid = (uint32_t)SYS0(__NR_getpid);
 	/* No privileges, no core dumps of guests on the host. */
 	struct {

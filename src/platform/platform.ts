@@ -151,6 +151,11 @@ export interface AddressSpace {
   read(addr: number, dst: Uint8Array, dstOffset: number, length: number): number;
   /** Copies src to guest memory; the same result. Honours page protection. */
   write(addr: number, src: Uint8Array, srcOffset: number, length: number): number;
+  /**
+   * Writes may be kept back until the thread goes on; this carries them out now. Needed before another thread may see
+   * the effect of the call (thread ids in clone, futex words).
+   */
+  flush?(): void;
   /** The NUL-terminated string at addr (with its NUL), if the platform brought it along with the current call. */
   prefetchedString?(addr: number): Uint8Array | null;
   /** Atomic operations on an aligned u32 of guest memory: the old value (0..2^32-1), or -EFAULT. */

@@ -198,7 +198,7 @@ export function clearTid(task: Task): void {
   if (addr === 0) return;
   task.clearChildTid = 0;
   if (task.mm.users <= 1) return;
-  task.mm.writeU32(addr, 0);
+  task.mm.publishU32(addr, 0);
   const key = futexKey(task, task.mm, addr, true, true);
   if (typeof key !== "number") wakeFutex(key, 1);
 }

@@ -121,6 +121,12 @@ export class Mm {
     this.smallView.setUint32(0, value >>> 0, true);
     return this.writeBytes(addr, this.small, 4);
   }
+  /** writeU32 that other threads see at once, whatever the caller does next. */
+  publishU32(addr: number, value: number): number {
+    const result = this.writeU32(addr, value);
+    this.space.flush?.();
+    return result;
+  }
   /** A pointer or size; -EFAULT. */
   readU64(addr: number): number {
     const view = this.readStruct(addr, 8);

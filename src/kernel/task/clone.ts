@@ -194,8 +194,8 @@ export function cloneTask(task: Task, request: CloneRequest): Task | number {
   setReg(ctx.regs, REG.rax, 0);
   if (request.stackPointer !== 0) setReg(ctx.regs, REG.rsp, request.stackPointer);
   if (flags & CLONE_SETTLS) ctx.setFsBase(request.tls);
-  if (flags & CLONE_PARENT_SETTID) task.mm.writeU32(request.parentTid, tid);
-  if (flags & CLONE_CHILD_SETTID) mm.writeU32(request.childTid, tid);
+  if (flags & CLONE_PARENT_SETTID) task.mm.publishU32(request.parentTid, tid);
+  if (flags & CLONE_CHILD_SETTID) mm.publishU32(request.childTid, tid);
   if (flags & CLONE_CHILD_CLEARTID) child.clearChildTid = request.childTid;
   if (flags & CLONE_VFORK) {
     child.vforkParent = task;

@@ -514,6 +514,10 @@ class SystrapSpace implements AddressSpace {
     return this.transfer(vmRead, addr, dst, offset, length);
   }
 
+  flush(): void {
+    (this.executor as SystrapContext | null)?.flushOuts();
+  }
+
   prefetchedString(addr: number): Uint8Array | null {
     const hand = this.executor as SystrapContext | null;
     if (hand === null) return null;
