@@ -2,11 +2,12 @@
 import type { Plugin } from "./core/plugin.ts";
 import { runProgram } from "./core/program.ts";
 import doPlugin from "./plugins/do/index.ts";
+import hooks from "./plugins/hooks/index.ts";
 import { ptrace, systrap } from "./plugins/platforms/index.ts";
 import strace from "./plugins/strace/index.ts";
 
 /** Set up in this order. Each can be disabled in the configuration file. */
-const builtIns: readonly Plugin[] = [systrap, ptrace, strace, doPlugin];
+const builtIns: readonly Plugin[] = [systrap, ptrace, hooks, strace, doPlugin];
 
 const argv = process.argv.slice(2);
 if (argv[0] === "boot") {

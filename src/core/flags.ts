@@ -86,6 +86,11 @@ export function dashed(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
+/** "pid-file" → "pidFile". */
+export function camel(name: string): string {
+  return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
 export interface ParsedFlags {
   values: Record<string, unknown>;
   /** Names (of the declaration) that were given. */

@@ -13,7 +13,7 @@ import { defaultRoot, type Globals, globalFlags } from "./global-flags.ts";
 import type { HostCalls } from "./host-calls.ts";
 import type { Log } from "./log.ts";
 import type { Plugin } from "./plugin.ts";
-import type { AnyCommand } from "./registry.ts";
+import { type AnyCommand, failureText } from "./registry.ts";
 import type { SandboxLauncher } from "./sandbox.ts";
 import { writeFd } from "./stdio.ts";
 import { versionText } from "./version.ts";
@@ -37,10 +37,13 @@ export async function runProgram(program: Program): Promise<number> {
       writeOut(versionText());
       return 0;
     }
-    const [{ createLog }, { loadPlugins }] = await Promise.all([import("./log.ts"), import("./plugin-loader.ts")]);
+    const [{ createLog }, { flagDefaults, loadPlugins }] = await Promise.all([
+      import("./log.ts"),
+      import("./plugin-loader.ts"),
+    ]);
     const early = createLog({ path: undefined, format: "text", debug: look.values["debug"] === true });
     log = early;
-    const { registry, defaults } = await loadPlugins(
+    const { registry, config } = await loadPlugins(
       program.builtIns,
       look.values["config"] as string | undefined,
       early,
@@ -49,7 +52,11 @@ export async function runProgram(program: Program): Promise<number> {
 
     const flags: Flags = { ...globalFlags, ...registry.flags };
     const parsed = parseFlags(flags, program.argv, { stopAtPositional: true, who: "runts" });
-    for (const [name, value] of Object.entries(defaults)) if (!parsed.given.has(name)) parsed.values[name] = value;
+    for (const [name, value] of Object.entries(flagDefaults(config, flags))) {
+      if (parsed.given.has(name)) continue;
+      parsed.values[name] = value;
+      parsed.given.add(name);
+    }
     if (!parsed.values["root"]) parsed.values["root"] = defaultRoot();
     await checkFlags(flags, parsed, "runts");
     const globals = parsed.values as Globals;
@@ -71,6 +78,8 @@ export async function runProgram(program: Program): Promise<number> {
       }),
       out: writeOut,
     };
+    // A command that would run guest code refuses later (requireAll); the others are told, and work.
+    for (const failure of registry.failures) log.warn(failureText(failure));
     return await runCommand(context, flags, parsed);
   } catch (error) {
     report(log, error);

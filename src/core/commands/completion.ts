@@ -48,6 +48,7 @@ async function commandWords(context: CommandContext): Promise<Words> {
 function bash({ global, commands }: Words): string {
   const cases = commands
     .map(({ name, flags, takesId }) => {
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's, not ours.
       const ids = takesId ? ' $([[ $cur == -* ]] || runts "${root[@]}" list --quiet 2>/dev/null)' : "";
       return `    ${name}) words="${[...flags, "--help"].join(" ")}${ids}" ;;`;
     })
@@ -79,11 +80,13 @@ complete -F _runts runts
 
 function zsh({ global, commands }: Words): string {
   const list = commands.map(({ name, summary }) => `    '${name}:${summary.replaceAll("'", "'\\''")}'`).join("\n");
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's, not ours.
+  const ids = '; [[ $PREFIX == -* ]] || compadd -- ${(f)"$(runts list --quiet 2>/dev/null)"}';
   const cases = commands
-    .map(
-      ({ name, flags, takesId }) =>
-        `    ${name}) compadd -- ${[...flags, "--help"].join(" ")}${takesId ? '; [[ $PREFIX == -* ]] || compadd -- ${(f)"$(runts list --quiet 2>/dev/null)"}' : "; _files"} ;;`,
-    )
+    .map(({ name, flags, takesId }) => {
+      const words = [...flags, "--help"].join(" ");
+      return `    ${name}) compadd -- ${words}${takesId ? ids : "; _files"} ;;`;
+    })
     .join("\n");
   return `#compdef runts
 _runts() {
