@@ -1,63 +1,135 @@
-/** The host half's native calls: core/host-calls.ts, over src/native/command.c and host.c. */
+/** The host calls of commands: core's HostCalls interface on top of the native library. */
 import type { HostCalls } from "../core/host-calls.ts";
-import { closeFd, flock, killProcess, sendmsg, unixConnect, unixSocket, waitChild } from "./host.ts";
-import { bind, i32, pointer } from "./library.ts";
+import { waiterStub } from "../generated/native-blobs.ts";
+import {
+  closeFd,
+  fchownat,
+  flock,
+  ioctl,
+  ioctlValue,
+  killProcess,
+  memfdCreate,
+  openat2,
+  sendmsg,
+  socketpair,
+  unixConnect,
+  unixSocket,
+  writeFd,
+} from "./host.ts";
+import { bind, i32 } from "./library.ts";
 
 const symbols = bind({
-  cm_openpty: { args: [pointer], returns: i32 },
-  cm_set_winsize: { args: [i32, i32, i32], returns: i32 },
-  cm_get_winsize: { args: [i32, pointer], returns: i32 },
-  cm_make_raw: { args: [i32, pointer], returns: i32 },
-  cm_restore_terminal: { args: [i32, pointer], returns: i32 },
-  cm_spawn_in: { args: [i32, i32, pointer, pointer, i32, pointer, i32, i32, i32], returns: i32 },
+  cm_setns: { args: [i32], returns: i32 },
+  cm_spawn_waiter: { args: [i32, i32], returns: i32 },
 });
 
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const O_RDWR = 2;
+const O_NOCTTY = 0o400;
+const O_CLOEXEC = 0o2000000;
+const O_PATH = 0o10000000;
+const O_DIRECTORY = 0o200000;
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const MFD_CLOEXEC = 1;
 const SOCK_STREAM = 1;
-const WNOHANG = 1;
+const TCGETS = 0x5401;
+const TCSETS = 0x5402;
+const TIOCGWINSZ = 0x5413;
+const TIOCSWINSZ = 0x5414;
+const TIOCSPTLCK = 0x40045431;
+const TIOCGPTPEER = 0x5441;
+/** struct termios: four flag words, then the line discipline and the control characters. */
+const IFLAG = 0;
+const OFLAG = 1;
+const CFLAG = 2;
+const LFLAG = 3;
+const CC = 17;
+const VTIME = 5;
+const VMIN = 6;
 
-/** NUL-terminated strings in a row. */
-function strings(list: readonly string[]): Uint8Array {
-  return Buffer.from(list.length === 0 ? "\0" : list.map((s) => `${s}\0`).join(""));
+const path = (text: string) => Buffer.from(`${text}\0`);
+
+function openpty(out: Int32Array): number {
+  const master = openat2(AT_FDCWD, path("/dev/ptmx"), O_RDWR | O_NOCTTY | O_CLOEXEC, 0, 0);
+  if (master < 0) return master;
+  const unlocked = ioctl(master, TIOCSPTLCK, new Int32Array([0]));
+  const slave = unlocked < 0 ? unlocked : ioctlValue(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (slave < 0) {
+    closeFd(master);
+    return slave;
+  }
+  out[0] = master;
+  out[1] = slave;
+  return 0;
+}
+
+function makeRaw(fd: number, saved: Uint8Array): number {
+  const termios = new Uint8Array(64);
+  const got = ioctl(fd, TCGETS, termios);
+  if (got < 0) return got;
+  saved.set(termios);
+  const flags = new Uint32Array(termios.buffer);
+  // cfmakeraw(3).
+  flags[IFLAG]! &= ~(0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000);
+  flags[OFLAG]! &= ~0o1;
+  flags[LFLAG]! &= ~(0o10 | 0o100 | 0o2 | 0o1 | 0o100000);
+  flags[CFLAG]! = (flags[CFLAG]! & ~(0o60 | 0o400)) | 0o60;
+  termios[CC + VMIN] = 1;
+  termios[CC + VTIME] = 0;
+  return ioctl(fd, TCSETS, termios);
+}
+
+function sendDescriptor(socketPath: string, name: string, fd: number): number {
+  const socket = unixSocket(SOCK_STREAM);
+  if (socket < 0) return socket;
+  let address = path(socketPath);
+  let directory = -1;
+  // sun_path is short: a long path is reached through a descriptor of its directory.
+  if (address.length > 108) {
+    const slash = socketPath.lastIndexOf("/");
+    directory = openat2(AT_FDCWD, path(socketPath.slice(0, slash) || "/"), O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0);
+    address = path(`/proc/self/fd/${directory}/${socketPath.slice(slash + 1)}`);
+  }
+  let result = unixConnect(socket, address, address.length);
+  if (result >= 0) {
+    const bytes = Buffer.from(name);
+    result = sendmsg(socket, bytes, bytes.length, new Int32Array([fd]), 1, 0);
+  }
+  if (directory >= 0) closeFd(directory);
+  closeFd(socket);
+  return Math.min(result, 0);
+}
+
+function spawnWaiter(channel: number): number {
+  const program = memfdCreate(path("runts-waiter"), MFD_CLOEXEC);
+  if (program < 0) return program;
+  const bytes = Buffer.from(waiterStub, "base64");
+  const written = writeFd(program, bytes, bytes.length);
+  const pid = written === bytes.length ? symbols.cm_spawn_waiter(program, channel) : -5;
+  closeFd(program);
+  return pid;
 }
 
 export const hostCalls: HostCalls = {
   flock: (fd, shared) => flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB),
-  openpty: (out) => symbols.cm_openpty(out),
-  setWindowSize: (fd, rows, columns) => symbols.cm_set_winsize(fd, rows, columns),
-  getWindowSize: (fd, out) => symbols.cm_get_winsize(fd, out),
-  makeRaw: (fd, saved) => symbols.cm_make_raw(fd, saved),
-  restoreTerminal: (fd, saved) => symbols.cm_restore_terminal(fd, saved),
-  sendDescriptor(path, name, fd) {
-    const socket = unixSocket(SOCK_STREAM);
-    if (socket < 0) return socket;
-    const address = Buffer.from(`${path}\0`);
-    let result = address.length > 108 ? -36 : unixConnect(socket, address, address.length);
-    if (result >= 0) {
-      const message = Buffer.from(name);
-      result = sendmsg(socket, message, message.length, Int32Array.of(fd), 1, 0);
-    }
-    closeFd(socket);
-    return result < 0 ? result : 0;
+  openpty,
+  setWindowSize: (fd, rows, columns) => ioctl(fd, TIOCSWINSZ, new Uint16Array([rows, columns, 0, 0])),
+  getWindowSize(fd, out) {
+    const size = new Uint16Array(4);
+    const result = ioctl(fd, TIOCGWINSZ, size);
+    out[0] = size[0]!;
+    out[1] = size[1]!;
+    return result;
   },
-  spawnIn: (pid, namespaces, path, args, env, stdinFd, outputFd) =>
-    symbols.cm_spawn_in(
-      pid,
-      namespaces,
-      Buffer.from(`${path}\0`),
-      strings(args),
-      args.length,
-      strings(env),
-      env.length,
-      stdinFd,
-      outputFd,
-    ),
-  waitProcess(pid) {
-    const out = new Int32Array(2);
-    const result = waitChild(pid, WNOHANG, out);
-    return result === 1 ? out[1]! : -1;
-  },
-  kill: (pid, signal) => killProcess(pid, signal),
+  makeRaw,
+  restoreTerminal: (fd, saved) => ioctl(fd, TCSETS, saved),
+  changeOwner: (fd, uid, gid) => fchownat(fd, path(""), uid, gid, AT_EMPTY_PATH),
+  sendDescriptor,
+  socketPair: (out) => socketpair(SOCK_STREAM, out),
+  joinNamespace: (fd) => symbols.cm_setns(fd),
+  spawnWaiter,
+  kill: killProcess,
 };
