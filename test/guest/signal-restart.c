@@ -146,11 +146,11 @@ int main(void) {
     pid_t victim = fork();
     if (!victim) {
       handle(SIGUSR1, on_signal, SA_RESTART);
-      struct itimerval soon = {.it_value = {0, 20000}};
+      struct itimerval soon = {{0, 20000}, {0, 20000}};
       handle(SIGALRM, on_signal, SA_RESTART);
       setitimer(ITIMER_REAL, &soon, NULL);
       long r = call(which);
-      say("%s with SA_RESTART: %s, %d handler call", names[which], r < 0 ? errno_name(errno) : "went on", hits);
+      say("%s with SA_RESTART: %s, handler %s", names[which], r < 0 ? errno_name(errno) : "went on", hits ? "ran" : "did not run");
       _exit(0);
     }
     int status;

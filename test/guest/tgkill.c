@@ -57,7 +57,7 @@ int main(void) {
   YES(!sigismember(&pending, SIGUSR1));
   TRY(tgkill(me, a[1].tid, 0));
   TRY(tgkill(me, 999999999, SIGUSR1));
-  TRY(tgkill(getppid(), a[1].tid, SIGUSR1));
+  CHILD("another process's thread", { TRY(tgkill(getpid(), a[1].tid, 0)); TRY(tgkill(getppid(), a[1].tid, 0)); });
   TRY(tgkill(-1, a[1].tid, SIGUSR1));
   TRY(tgkill(me, 0, SIGUSR1));
   TRY(tgkill(me, a[1].tid, 65));

@@ -1,0 +1,74 @@
+/* RLIMIT_NPROC: fork and thread creation end with EAGAIN, counted per user; root with the capability is exempt. */
+#include "guest.h"
+#include <sys/resource.h>
+
+static void *thread(void *unused) {
+  (void)unused;
+  pause();
+  return NULL;
+}
+
+int main(void) {
+  begin();
+  CHILD("processes", {
+    struct rlimit few = {20, 20};
+    NEED(setrlimit(RLIMIT_NPROC, &few));
+    NEED(setresuid(64998, 64998, 64998)); /* a user nobody else runs as */
+    int n = 0;
+    int e = 0;
+    pid_t kids[100];
+    while (n < 100) {
+      pid_t pid = fork();
+      if (pid == 0) { for (;;) pause(); }
+      if (pid < 0) { e = errno; break; }
+      kids[n++] = pid;
+    }
+    say("%d children, then %s", n, errno_name(e));
+    kill(kids[0], SIGKILL);
+    waitpid(kids[0], NULL, 0);
+    pid_t one = fork();
+    if (one == 0) _exit(0);
+    YES(one > 0);
+    YES(waitpid(one, NULL, 0) == one);
+    for (int i = 1; i < n; i++) kill(kids[i], SIGKILL);
+    for (int i = 1; i < n; i++) waitpid(kids[i], NULL, 0);
+  });
+  CHILD("threads", {
+    struct rlimit few = {10, 10};
+    NEED(setrlimit(RLIMIT_NPROC, &few));
+    NEED(setresuid(64998, 64998, 64998));
+    int n = 0;
+    int e = 0;
+    pthread_t t;
+    while (n < 50 && !(e = pthread_create(&t, NULL, thread, NULL))) n++;
+    say("%d threads, then %s", n, errno_name(e));
+  });
+  CHILD("a bomb of generations", {
+    struct rlimit few = {30, 30};
+    NEED(setrlimit(RLIMIT_NPROC, &few));
+    NEED(setsid());
+    NEED(setresuid(64997, 64997, 64997));
+    int p[2];
+    NEED(pipe(p));
+    for (int depth = 0; depth < 7; depth++)
+      if (fork() < 0) write(p[1], &errno, sizeof errno);
+    close(p[1]);
+    if (getsid(0) == getpid()) {
+      int e = 0;
+      bool only = true;
+      int n = 0;
+      while (read(p[0], &e, sizeof e) == sizeof e) only = only && e == EAGAIN, n++;
+      say("refused some %d, always EAGAIN %d", n > 0, only);
+      while (wait(NULL) > 0) {}
+    }
+  });
+  CHILD("root is exempt", {
+    struct rlimit few = {1, 1};
+    NEED(setrlimit(RLIMIT_NPROC, &few));
+    pid_t pid = fork();
+    if (pid == 0) _exit(0);
+    YES(pid > 0);
+    waitpid(pid, NULL, 0);
+  });
+  return 0;
+}
