@@ -7,8 +7,9 @@
  * How a system call travels: platform.wait → serve → dispatch (table by number) → handler → finish → signal delivery if
  * the task has something pending → context.resume*.
  */
-import { ENOSYS } from "./abi/errno.ts";
-import { SYSCALL_NAMES } from "./abi/syscall-numbers.ts";
+
+import { clockMonotonicNs } from "../native/host.ts";
+import type { HostPoller } from "../native/poller.ts";
 import {
   type Context,
   type Platform,
@@ -19,27 +20,28 @@ import {
   STOP_STARTED,
   STOP_SYSCALL,
 } from "../platform/platform.ts";
-import type { HostPoller } from "../native/poller.ts";
-import { clockMonotonicNs } from "../native/host.ts";
-import type { KernelLog } from "./log.ts";
-import { onContextGone } from "./task/exit.ts";
-import { forceFault, onFault, resumeSuspended, returnToGuest } from "./signal/deliver.ts";
+import { ENOSYS } from "./abi/errno.ts";
+import { SYSCALL_NAMES } from "./abi/syscall-numbers.ts";
 import { type HostInfo, NO_HOST_INFO } from "./fs/proc/host-info.ts";
-import { PtyTable } from "./tty/pty-table.ts";
-import type { Tty } from "./tty/tty.ts";
-import { BLOCKED, NO_RETURN, type SyscallDeclaration } from "./syscall.ts";
-import { TimerQueue } from "./time/timers.ts";
+import type { FileSystemTypes } from "./fs/types.ts";
 import { Futexes } from "./futex/futex.ts";
+import type { KernelLog } from "./log.ts";
+import { Network } from "./net/network.ts";
+import { forceFault, onFault, resumeSuspended, returnToGuest } from "./signal/deliver.ts";
+import { CallHistory } from "./strace/history.ts";
 import type { Tracer } from "./strace/tracer.ts";
-import { RUN_GUEST, RUN_READY, type Task } from "./task/task.ts";
+import { BLOCKED, NO_RETURN, type SyscallDeclaration } from "./syscall.ts";
+import { onContextGone } from "./task/exit.ts";
 import type { Process } from "./task/process.ts";
 import type { ProcessGroup, Session } from "./task/session.ts";
+import { RUN_GUEST, RUN_READY, type Task } from "./task/task.ts";
 import type { UserCounts } from "./task/users.ts";
+import { TimerQueue } from "./time/timers.ts";
+import { PtyTable } from "./tty/pty-table.ts";
+import type { Tty } from "./tty/tty.ts";
 import type { Mount } from "./vfs/dentry.ts";
 import { DeviceRegistry } from "./vfs/devices.ts";
 import { MountTable } from "./vfs/mounts.ts";
-import type { FileSystemTypes } from "./fs/types.ts";
-import { CallHistory } from "./strace/history.ts";
 
 /** Wraps a handler: gets the decoded call, may answer itself or go on with `next()`. */
 export type Interceptor = (call: InterceptedCall, next: () => number) => number;
@@ -77,6 +79,8 @@ export class Kernel {
   readonly ptys = new PtyTable();
   readonly devices = new DeviceRegistry();
   readonly mounts = new MountTable();
+  /** Socket families and the network namespace. */
+  readonly net = new Network(this);
   /** What can be mounted, by type name. */
   readonly fileSystemTypes: FileSystemTypes = new Map();
   /** Root of the mount tree; set up by boot. */

@@ -38,6 +38,13 @@ export class FdTable {
     return fd;
   }
 
+  /** How many numbers below `limit` are free, counted up to `enough`. */
+  countFree(limit: number, enough: number): number {
+    let free = 0;
+    for (let fd = this.lowestFree; fd < limit && free < enough; fd++) if (this.files[fd] === undefined) free++;
+    return free;
+  }
+
   /** Puts file at exactly fd and returns what was there, for the caller to close. Takes over the caller's reference. */
   replace(fd: number, file: File, closeOnExec: boolean): File | undefined {
     const old = this.files[fd];

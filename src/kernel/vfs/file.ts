@@ -117,6 +117,9 @@ export abstract class File {
    */
   readonly wakesOne: boolean = false;
 
+  /** A write that fails with EPIPE raises SIGPIPE; files that decide for themselves (sockets) say no. */
+  readonly raisesSigpipe: boolean = true;
+
   /** Reads at `offset` (a seekable file) into io; bytes, 0 at the end, -EAGAIN when it would block. */
   read(_task: Task, _io: Io, _offset: number): number {
     return -EINVAL;

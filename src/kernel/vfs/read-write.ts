@@ -85,7 +85,7 @@ export function writeFile(task: Task, file: File, io: Io, offset: number, option
       if (io.remaining > 0) continue;
       return moved;
     }
-    if (n === -EPIPE) raise(task, SIGPIPE);
+    if (n === -EPIPE && file.raisesSigpipe) raise(task, SIGPIPE);
     if (n !== -EAGAIN || file.nonBlocking || options.nowait || options.noWaitHere) return moved > 0 ? moved : n;
     if (moved > 0) task.progress().moved = moved;
     const result = waitForFile(task, file, WRITE_EVENTS, file.writeTimeoutNs);

@@ -1,0 +1,58 @@
+/**
+ * The network namespace of a kernel: families by number, abstract names, files in flight, the internet stack.
+ *
+ * One per kernel. A family is added by `registerFamily`.
+ */
+import { EAFNOSUPPORT, EINVAL, ENOTTY, EOPNOTSUPP } from "../abi/errno.ts";
+import type { Kernel } from "../kernel.ts";
+import type { Task } from "../task/task.ts";
+import { AF_MAX, AF_UNIX, SOCK_MAX } from "./abi.ts";
+import type { Family, Socket } from "./socket.ts";
+import { LoopbackStack, type NetworkStack } from "./stack.ts";
+import { unixFamily } from "./unix/family.ts";
+import { InFlight } from "./unix/in-flight.ts";
+import { UnixNames } from "./unix/names.ts";
+
+export class Network {
+  private readonly families = new Map<number, Family>();
+  readonly unixNames = new UnixNames();
+  readonly inFlight = new InFlight();
+  /** Devices, addresses and routes. */
+  stack: NetworkStack = new LoopbackStack();
+
+  constructor(readonly kernel: Kernel) {
+    this.registerFamily(AF_UNIX, unixFamily);
+  }
+
+  registerFamily(family: number, what: Family): void {
+    this.families.set(family, what);
+  }
+
+  /** socket(2) after its flags have been checked. */
+  create(task: Task, family: number, type: number, protocol: number, flags: number): Socket | number {
+    const found = this.find(family, type);
+    return typeof found === "number" ? found : found.create(task, type, protocol, flags);
+  }
+
+  createPair(task: Task, family: number, type: number, protocol: number, flags: number): [Socket, Socket] | number {
+    const found = this.find(family, type);
+    if (typeof found === "number") return found;
+    if (found.pair !== undefined) return found.pair(task, type, protocol, flags);
+    // Linux makes both sockets before it finds that they cannot be connected.
+    const socket = found.create(task, type, protocol, flags);
+    if (typeof socket === "number") return socket;
+    socket.release();
+    return -EOPNOTSUPP;
+  }
+
+  private find(family: number, type: number): Family | number {
+    if (family < 0 || family >= AF_MAX) return -EAFNOSUPPORT;
+    if (type < 0 || type >= SOCK_MAX) return -EINVAL;
+    return this.families.get(family) ?? -EAFNOSUPPORT;
+  }
+
+  /** SIOCGIF* and kin, the same on every socket. */
+  interfaceIoctl(_task: Task, _request: number, _arg: number): number {
+    return -ENOTTY;
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * AF_UNIX SOCK_SEQPACKET: connections that keep message borders.
+ *
+ * Source: unix(7), Linux net/unix/af_unix.c. As there, a broken connection gives EPIPE without SIGPIPE, and a read of
+ * the end is 0 also for sockets that do not block.
+ */
+import { EAGAIN, EFAULT, EINVAL, EMSGSIZE, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../abi/errno.ts";
+import type { Kernel } from "../../kernel.ts";
+import type { Task } from "../../task/task.ts";
+import type { Io } from "../../vfs/io.ts";
+import { MSG_OOB, RCV_SHUTDOWN, SEND_SHUTDOWN, SIOCINQ, SIOCOUTQ, SOCK_SEQPACKET } from "../abi.ts";
+import type { ReceiveInfo, SendInfo } from "../socket.ts";
+import { UnixConnection } from "./connection.ts";
+import type { Cargo } from "./in-flight.ts";
+import { MessageQueue, takeMessage } from "./message-queue.ts";
+import { datagramTruesize } from "./truesize.ts";
+import { CAN_READ, CONNECTED, LISTENING } from "./unix-socket.ts";
+
+export class UnixSeqpacket extends UnixConnection {
+  private readonly queue = new MessageQueue();
+
+  constructor(kernel: Kernel, flags: number, protocol = 0) {
+    super(kernel, SOCK_SEQPACKET, protocol, flags);
+  }
+
+  protected override makeChild(): UnixSeqpacket {
+    return new UnixSeqpacket(this.kernel, 0, this.protocol);
+  }
+  protected override get hasUnread(): boolean {
+    return this.queue.length > 0;
+  }
+  protected override purge(): void {
+    this.queue.purge(this.kernel.net.inFlight);
+  }
+  protected override ownCargo(): Iterable<Cargo> {
+    return this.queue.cargo();
+  }
+  protected override takeOwnCargo(): Cargo[] {
+    return this.queue.takeCargo();
+  }
+
+  override send(task: Task, io: Io, flags: number, info: SendInfo | null): number {
+    const error = this.takeError();
+    if (error < 0) return error;
+    const peer = this.peer as UnixSeqpacket | null;
+    if (this.state !== CONNECTED || peer === null) return -ENOTCONN;
+    if ((flags & MSG_OOB) !== 0) return -EOPNOTSUPP;
+    const length = io.remaining;
+    if (length > this.sndbuf - 32) return -EMSGSIZE;
+    if ((this.shutdownMask & SEND_SHUTDOWN) !== 0) return -EPIPE;
+    if (this.wmem >= this.sndbuf) return -EAGAIN;
+    const data = takeMessage(io);
+    if (data === null) return -EFAULT;
+    let cargo: Cargo | null = null;
+    if (info !== null && info.files !== null) {
+      const sent = this.kernel.net.inFlight.send(task, info.files);
+      if (typeof sent === "number") return sent;
+      cargo = sent;
+      info.files = null;
+    }
+    const truesize = datagramTruesize(length);
+    this.wmem += truesize;
+    peer.queue.push({ data, sender: this, truesize, creds: this.credsFor(task, peer, info), cargo });
+    peer.waiters.wake(CAN_READ);
+    return length;
+  }
+
+  override receive(task: Task, io: Io, flags: number, info: ReceiveInfo | null): number {
+    if (this.state !== CONNECTED) return -ENOTCONN;
+    if ((flags & MSG_OOB) !== 0) return -EOPNOTSUPP;
+    const error = this.takeError();
+    if (error < 0) return error;
+    if (!this.queue.hasFor(flags, this.peekOffset)) return (this.shutdownMask & RCV_SHUTDOWN) !== 0 ? 0 : -EAGAIN;
+    return this.queue.receive(task, this, this.kernel.net.inFlight, io, flags, info);
+  }
+
+  override ioctl(task: Task, request: number, arg: number): number {
+    if (request === SIOCINQ) {
+      if (this.state === LISTENING) return -EINVAL;
+      let bytes = 0;
+      for (const message of this.queue) bytes += message.data.length;
+      return task.mm.writeU32(arg, bytes);
+    }
+    if (request === SIOCOUTQ) return task.mm.writeU32(arg, this.wmem);
+    return super.ioctl(task, request, arg);
+  }
+}
