@@ -80,6 +80,8 @@ export interface Context {
   readonly fault: Fault;
   /** The kernel's own: the task that this context runs. */
   owner: unknown;
+  /** Host thread that the guest thread runs on, where there is one: for its processor time. */
+  readonly hostTid?: number;
 
   /** Let the thread run with rax = result after a syscall (all other registers untouched). */
   resumeWithResult(result: number): void;

@@ -15,6 +15,7 @@ import { CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SIGCHLD, SIGKILL } fr
 import { flushQueue } from "../signal/queue.ts";
 import { kernelInfo, retargetPending, sendSignal, userInfo } from "../signal/send.ts";
 import { finishStop, wakeStopped } from "../signal/stop.ts";
+import { keepCpuTime } from "../time/cpu-time.ts";
 import { leaderGone, leaveGroup, orphanCheck } from "./jobs.ts";
 import type { Process } from "./process.ts";
 import { RUN_DEAD, RUN_GUEST, RUN_ZOMBIE, type Task } from "./task.ts";
@@ -127,6 +128,7 @@ export function retire(task: Task, status: number, stopped: boolean): void {
   if (task.robustList !== 0) exitRobustList(task);
   abandonLocks(task);
   clearTid(task);
+  keepCpuTime(task);
   task.runState = task === process.leader ? RUN_ZOMBIE : RUN_DEAD;
   releaseVfork(task);
   if (ctx !== null) {

@@ -6,6 +6,7 @@
 import type { Kernel } from "../kernel.ts";
 import type { SignalActions } from "../signal/actions.ts";
 import { PendingSignals } from "../signal/task-signals.ts";
+import type { ProcessTimers } from "../time/itimer.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import { defaultRlimits, type Rlimit } from "./rlimits.ts";
 import type { ProcessGroup } from "./session.ts";
@@ -67,7 +68,7 @@ export class Process {
   /** Path of the program, for /proc/PID/exe; held by exec. */
   executable: import("../vfs/dentry.ts").Path | null = null;
   /** Interval timers and POSIX timers: time/itimer.ts keeps its state here. */
-  timers: unknown = null;
+  timers: ProcessTimers | null = null;
   oomScoreAdj = 0;
   /** The container it belongs to ("" outside of any). */
   container = "";
