@@ -184,8 +184,18 @@ export abstract class Inode {
   rmdir(_name: string, _inode: Inode): number {
     return -EPERM;
   }
-  /** `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT. An existing target is replaced. */
-  rename(_name: string, _newDir: Inode, _newName: string, _flags: number): number {
+  /**
+   * `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT. An existing target is replaced.
+   * `moved` and `replaced` are what the walk found under the two names.
+   */
+  rename(
+    _name: string,
+    _newDir: Inode,
+    _newName: string,
+    _flags: number,
+    _moved: Inode,
+    _replaced: Inode | null,
+  ): number {
     return -EPERM;
   }
 

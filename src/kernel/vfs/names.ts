@@ -249,7 +249,7 @@ export function renameName(
   }
   if (flags & RENAME_WHITEOUT && !capable(task.cred, CAP_MKNOD)) return -EPERM;
   if (old.mountedHere > 0 || (there !== null && there.mountedHere > 0)) return -EBUSY;
-  const result = fromDir.inode.rename(source.name, toDir.inode, target.name, flags);
+  const result = fromDir.inode.rename(source.name, toDir.inode, target.name, flags, old.inode, there?.inode ?? null);
   if (result < 0) return result;
   const oldName = source.name;
   const newName = target.name;
