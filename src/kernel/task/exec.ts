@@ -4,6 +4,7 @@
  *
  * Source: execve(2) ("Effect on process attributes"), signal(7).
  */
+import { timersOnExec } from "../time/itimer.ts";
 import { EAGAIN } from "../abi/errno.ts";
 import { clearTid } from "../futex/futex.ts";
 import { abandonLocks } from "../futex/pi.ts";
@@ -79,6 +80,7 @@ export function finishExec(task: Task, comm: string): void {
   signals.altStack = { sp: 0, size: 0, flags: SS_DISABLE };
   process.execed = true;
   process.exitSignal = SIGCHLD;
+  timersOnExec(process);
   releaseVfork(task);
 }
 

@@ -2,9 +2,10 @@
  * A platform without guests, for unit tests of handlers: memory is a sparse set of JavaScript pages, contexts are just
  * registers. `call` runs a declared system call the way the kernel would.
  */
-import { EFAULT } from "../abi/errno.ts";
+
 import type { AddressSpace, Context, Fault, HostMemory, Platform, PrefetchSpec } from "../../platform/platform.ts";
 import { REG, REG_COUNT, STOP_STARTED } from "../../platform/platform.ts";
+import { EFAULT } from "../abi/errno.ts";
 import type { SyscallDeclaration } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 
@@ -54,6 +55,10 @@ export class FakeSpace implements AddressSpace {
   }
   createContext(): Context {
     return new FakeContext(this);
+  }
+  /** Copies every page, as fork does. */
+  protected copyTo(space: FakeSpace): void {
+    for (const [at, page] of this.pages) space.pages.set(at, page.slice());
   }
   private move(addr: number, buffer: Uint8Array, offset: number, length: number, write: boolean): number {
     let done = 0;
@@ -150,7 +155,7 @@ export class FakePlatform implements Platform {
   createAddressSpace(): Context {
     return new FakeContext(new FakeSpace());
   }
-  wait(): Context | null {
+  wait(_timeoutNs: number): Context | null {
     return null;
   }
   setPrefetch(_nr: number, _specs: readonly PrefetchSpec[]): void {}
