@@ -10,7 +10,9 @@ export function checkMessage(issues: readonly BaseIssue<unknown>[]): string {
 function problem(issue: BaseIssue<unknown>): string {
   if (issue.kind === "schema" && issue.expected !== null) {
     if (issue.received === "undefined") return `is missing (expected ${lower(issue.expected)})`;
-    return `expected ${lower(issue.expected)}, got ${lower(issue.received)}`;
+    // Where a type is expected, the type that came says more than the value.
+    const typeExpected = /^[A-Z]\w*$|^[a-z]+$/.test(issue.expected);
+    return `expected ${lower(issue.expected)}, got ${typeExpected ? typeName(issue.input) : lower(issue.received)}`;
   }
   if (issue.type === "integer") return `expected a whole number, got ${issue.received}`;
   return issue.message.charAt(0).toLowerCase() + issue.message.slice(1);
@@ -20,4 +22,8 @@ function problem(issue: BaseIssue<unknown>): string {
 function lower(text: string): string {
   const shown = text.length > 80 ? `${text.slice(0, 77)}...` : text;
   return shown.startsWith('"') || shown.startsWith("(") ? shown : shown.toLowerCase();
+}
+
+function typeName(value: unknown): string {
+  return Array.isArray(value) ? "array" : value === null ? "null" : typeof value;
 }

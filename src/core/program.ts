@@ -172,7 +172,7 @@ function commandHelp(declaration: CommandDeclaration): string {
     `${declaration.summary}\n`,
     `Usage: runts ${declaration.name}${flags ? " [flags]" : ""}${declaration.args ? ` ${declaration.args}` : ""}\n`,
   ];
-  if (declaration.description !== undefined) parts.push(`${declaration.description.trim()}\n`);
+  if (declaration.description !== undefined) parts.push(`${declaration.description.replace(/^\n|\s+$/g, "")}\n`);
   if (flags) parts.push(`Flags:\n${flagHelp(declaration.flags ?? {})}`);
   return parts.join("\n");
 }

@@ -152,7 +152,12 @@ function inheritCpuset(directory: string): void {
 /** Sets limits in directories that exist. Also the work of `update`. */
 export function applyResources(directories: readonly string[], resources: Resources, log: Log): void {
   const settings = isV2(directories[0] ?? "") ? settingsV2(resources) : settingsV1(resources);
-  for (const [file, value, controller] of settings) {
+  // The kernel refuses a memory limit above that of memory and swap, also for a moment: which of the two goes first
+  // depends on what is set now, so what is refused once is tried again after the others.
+  const again: Setting[] = [];
+  const queue = [...settings];
+  for (let next = queue.shift(); next !== undefined; next = queue.shift() ?? again.shift()) {
+    const [file, value, controller] = next;
     const directory = directories.find((each) => existsSync(join(each, file)));
     if (directory === undefined) {
       log.warn(`the host has no ${controller} cgroup: ${file}=${value} has no effect`);
@@ -161,6 +166,10 @@ export function applyResources(directories: readonly string[], resources: Resour
     try {
       writeFileSync(join(directory, file), value);
     } catch (cause) {
+      if (file.startsWith("memory.") && isErrno(cause, "EINVAL") && queue.length > 0) {
+        again.push(next);
+        continue;
+      }
       throw new RuntimeError("host", `cannot set ${file} to ${value}`, { path: join(directory, file), cause });
     }
   }
