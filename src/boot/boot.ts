@@ -14,6 +14,7 @@ import { Kernel } from "../kernel/kernel.ts";
 import { KernelLog } from "../kernel/log.ts";
 import { kernelInfo, sendSignal, sendToGroup } from "../kernel/signal/send.ts";
 import { killProcess } from "../kernel/task/exit.ts";
+import { MemoryBound } from "../kernel/mm/oom.ts";
 import type { Process } from "../kernel/task/process.ts";
 import { Tracer } from "../kernel/strace/tracer.ts";
 import type { Path } from "../kernel/vfs/dentry.ts";
@@ -28,9 +29,12 @@ import { encodeCString } from "../kernel/abi/bytes.ts";
 import { type Answer, ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
 import { mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
+import { closeFilter } from "./seccomp.ts";
 import { makeTask, startProgram } from "./start.ts";
 import { MessageReader, sendMessage } from "./wire.ts";
 
+/** Part of the host's memory that guests of a sandbox without a limit may use. */
+const DEFAULT_MEMORY_PART = 0.75;
 const SIGWINCH = 28;
 const SIGTSTP = 20;
 const POLLIN = 1;
@@ -91,7 +95,8 @@ class Sandbox implements HostWatcher {
     const platform = makePlatform(options.platform, poller);
     pipe2(this.signals, 0o4000);
     closeLibraryFile();
-    closeJail(log);
+    closeJail(log, options.platform);
+    hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), 0o200000, 0, 0));
 
     this.kernel = new Kernel(platform, poller, log, syscallDeclarations);
     const kernel = this.kernel;
@@ -103,6 +108,8 @@ class Sandbox implements HostWatcher {
     this.root = mountRoot(kernel, options, trees);
     this.task = makeTask(kernel, this.root, options.id, "init");
     mountAll(kernel, this.task, options, trees);
+    const memory = options.spec.linux?.resources?.memory?.limit;
+    new MemoryBound(kernel, memory !== undefined && memory > 0 ? memory : hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART);
     kernel.onRootExit = (process, status) => this.onExit(process, status);
     catchSignals(this.signals[1]!);
     poller.watch(this.signals[0]!, POLLIN, this);
@@ -226,10 +233,12 @@ function makePlatform(name: string, poller: HostPoller): Platform {
 const KEPT_CAPABILITIES = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 27);
 
 /** From here on the process sees an empty root and can do little. */
-function closeJail(log: KernelLog): void {
+function closeJail(log: KernelLog, platform: string): void {
   const scratch = ["/tmp", "/run", "/mnt", "/var"].find((dir) => emptyRoot(encodeCString(dir)) === 0);
   if (scratch === undefined) throw new Error("cannot enter an empty root (pivot_root was refused)");
   const dropped = dropCapabilities(KEPT_CAPABILITIES, 0);
   if (dropped < 0) throw new Error(`cannot drop capabilities (errno ${-dropped})`);
+  const filtered = closeFilter(platform);
+  if (filtered < 0) throw new Error(`cannot install the sandbox's system call filter (errno ${-filtered})`);
   log.debug("jail closed");
 }

@@ -25,7 +25,7 @@ import {
 } from "../kernel/vfs/dentry.ts";
 import type { FileSystem } from "../kernel/vfs/inode.ts";
 import { resolve } from "../kernel/vfs/namei.ts";
-import { mkdirAt, mknodAt } from "../kernel/vfs/create.ts";
+import { makeDirectory, makeNode } from "../kernel/vfs/names.ts";
 import { openTree } from "../native/sandbox.ts";
 
 const AT_FDCWD = -100;
@@ -132,13 +132,14 @@ function mountOne(kernel: Kernel, task: Task, oci: OciMount, trees: HostTrees): 
     else if (CLEARS[option] !== undefined) flags &= ~CLEARS[option];
     else if (!IGNORED.has(option)) own.push(option);
   }
-  let fs: FileSystem | number;
+  let fs: FileSystem;
   if (isBind(oci)) fs = new HostFs(kernel, trees.binds.get(oci)!, { readonly: (flags & MNT_RDONLY) !== 0 });
   else {
     const type = kernel.fileSystemTypes.get(oci.type ?? "");
     if (type === undefined) return `unknown file system type "${oci.type ?? ""}", left out`;
-    fs = type.make(kernel, oci.source ?? oci.type ?? "none", own);
-    if (typeof fs === "number") return errnoName(-fs);
+    const made = type.make(kernel, oci.source ?? oci.type ?? "none", own);
+    if (typeof made === "number") return errnoName(-made);
+    fs = made;
   }
   fs.source = oci.source ?? fs.type;
   const at = mountpoint(task, oci.destination, fs.rootDentry.inode.type === S_IFDIR);
@@ -155,6 +156,7 @@ export function mountpoint(task: Task, path: string, directory: boolean): Path |
     const parent = mountpoint(task, dirname(path), true);
     if (typeof parent === "number") return parent;
   }
-  const made = directory ? mkdirAt(task, AT_FDCWD, path, 0o755) : mknodAt(task, AT_FDCWD, path, S_IFREG | 0o755, 0);
-  return made < 0 ? made : resolve(task, AT_FDCWD, path, LOOKUP_FOLLOW);
+  return directory
+    ? makeDirectory(task, AT_FDCWD, path, 0o755)
+    : makeNode(task, AT_FDCWD, path, S_IFREG | 0o755, 0);
 }

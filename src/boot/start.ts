@@ -9,6 +9,7 @@ import { exec, openExecutable } from "../kernel/loader/exec.ts";
 import { NO_RETURN } from "../kernel/syscall.ts";
 import { createFirstTask } from "../kernel/task/clone.ts";
 import { ALL_CAPS, type CapSet, type Credentials, NO_CAPS } from "../kernel/task/credentials.ts";
+import { returnToGuest } from "../kernel/signal/deliver.ts";
 import { exitGroup } from "../kernel/task/exit.ts";
 import type { Task } from "../kernel/task/task.ts";
 import { setCredentials } from "../kernel/task/users.ts";
@@ -113,6 +114,7 @@ export function makeTask(kernel: Kernel, root: Path, container: string, comm: st
     ctx.addressSpace.destroy();
     throw new Refusal("the sandbox is full", 11);
   }
+  task.embryo = true;
   return task;
 }
 
@@ -152,6 +154,8 @@ export function startProgram(task: Task, oci: OciProcess, stdio: readonly (File 
     const { file, name } = findProgram(task, args[0] ?? "", env);
     const result = exec(task, { file, name, argv: args.map(encodeName), envp: env.map(encodeName) });
     if (result !== NO_RETURN) throw new Refusal(`exec "${args[0]}": ${text(-result)}`, -result);
+    task.embryo = false;
+    if (task.ctx !== null) returnToGuest(task, 0, false);
   } catch (error) {
     if (task.ctx !== null) exitGroup(task, 0);
     throw error;

@@ -231,7 +231,7 @@ export class Kernel {
       case STOP_INTERRUPT:
       case STOP_STARTED:
         task.syscallNr = -1;
-        returnToGuest(task, 0, false);
+        if (!task.embryo) returnToGuest(task, 0, false);
         break;
       case STOP_GONE:
         onContextGone(task);

@@ -77,6 +77,8 @@ export class Task implements Waiter {
   private sleepTimer: SleepTimer | null = null;
   /** The queue that woke this task and no other. */
   private handOn: WaitQueue | null = null;
+  /** Made from outside, has no program yet: not to be run until boot/start.ts says so. */
+  embryo = false;
   /** Number of the system call being served, -1 outside. */
   syscallNr = -1;
   /** Stopped by job control: how to go on. */
