@@ -8,18 +8,16 @@ export const PTY_MAX = 4096;
 export class PtyTable {
   private readonly slots: (Tty | undefined)[] = [];
   count = 0;
-  /** Changes with every terminal that comes or goes, for directory times. */
-  changes = 0;
 
-  /** Gives a terminal the lowest free number; -ENOSPC. */
-  add(tty: Tty): number {
+  /** Makes a terminal with the lowest free number; -ENOSPC. */
+  add<T extends Tty>(make: (index: number) => T): T | number {
     let index = 0;
     while (this.slots[index] !== undefined) index++;
     if (index >= PTY_MAX) return -ENOSPC;
+    const tty = make(index);
     this.slots[index] = tty;
     this.count++;
-    this.changes++;
-    return index;
+    return tty;
   }
   get(index: number): Tty | undefined {
     return this.slots[index];
@@ -28,7 +26,6 @@ export class PtyTable {
     if (this.slots[index] === undefined) return;
     this.slots[index] = undefined;
     this.count--;
-    this.changes++;
   }
   *entries(from = 0): Generator<[number, Tty]> {
     for (let i = from; i < this.slots.length; i++) {

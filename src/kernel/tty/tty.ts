@@ -4,13 +4,14 @@
  *
  * Source: tty(4), ioctl_tty(2), Linux drivers/tty/tty_io.c and tty_ioctl.c for the order of checks.
  */
-import { EBUSY, EFAULT, EINVAL, EIO, ENOTTY, EPERM, ESRCH } from "../abi/errno.ts";
+import { EAGAIN, EBUSY, EFAULT, EINVAL, EIO, ENOTTY, EPERM, ESRCH } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import { SIGHUP, SIGTTOU, SIGWINCH } from "../signal/numbers.ts";
 import { kernelInfo, sendToGroup } from "../signal/send.ts";
 import { CAP_SYS_ADMIN, capable } from "../task/credentials.ts";
 import type { ControllingTty, ProcessGroup, Session } from "../task/session.ts";
 import type { Task } from "../task/task.ts";
+import { Timer } from "../time/timers.ts";
 import type { Path } from "../vfs/dentry.ts";
 import type { File } from "../vfs/file.ts";
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from "../vfs/file.ts";
@@ -24,7 +25,7 @@ import {
   releaseSession,
   setControlling,
 } from "./job-control.ts";
-import { CLOCAL, TERMIO_SIZE, TERMIOS_SIZE, TERMIOS2_SIZE, type Termios, takeSpeeds } from "./termios.ts";
+import { CLOCAL, TERMIO_SIZE, TERMIOS_SIZE, TERMIOS2_SIZE, type Termios, takeSpeeds, VMIN, VTIME } from "./termios.ts";
 
 export const TCGETS = 0x5401;
 export const TCSETS = 0x5402;
@@ -82,6 +83,23 @@ export interface WindowSize {
 /** When new settings take effect, and whether unread input is dropped. */
 export type SetMode = "now" | "drain" | "flush";
 
+/** A reader's VTIME. */
+interface VtimeWait {
+  deadline: number;
+  /** Bytes that were there when the clock started. */
+  seen: number;
+}
+
+/** Lets waiting readers look at their clocks. */
+class VtimeTimer extends Timer {
+  constructor(private readonly waiters: WaitQueue) {
+    super();
+  }
+  fire(): void {
+    this.waiters.wake(POLLIN | POLLRDNORM, Number.POSITIVE_INFINITY);
+  }
+}
+
 const HUNG_UP = POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDNORM | POLLWRNORM;
 
 export abstract class Tty implements ControllingTty {
@@ -95,6 +113,7 @@ export abstract class Tty implements ControllingTty {
   generation = 0;
   /** TIOCEXCL. */
   exclusive = false;
+  private vtimeTimer: VtimeTimer | null = null;
 
   constructor(
     readonly kernel: Kernel,
@@ -126,6 +145,32 @@ export abstract class Tty implements ControllingTty {
   abstract flow(action: number): number;
   /** TIOCSTI: as if typed. */
   abstract inject(byte: number): number;
+  /**
+   * May a read of raw input go on, with `available` bytes there? 1: take them (none at all is the end of the wait by
+   * VTIME); -EAGAIN: wait on. VMIN and VTIME as in termios(3); a task's deadline lives in its restart record.
+   */
+  protected rawReady(task: Task, available: number, wanted: number, nonBlocking: boolean): number {
+    const { cc } = this.getTermios();
+    const min = cc[VMIN]!;
+    const timeNs = cc[VTIME]! * 1e8;
+    if (available >= Math.min(Math.max(min, 1), wanted)) return 1;
+    if (min === 0 && timeNs === 0) return 1;
+    if (nonBlocking) return available > 0 ? 1 : -EAGAIN;
+    if (timeNs === 0 || (min > 0 && available === 0)) return -EAGAIN;
+    task.restart ??= {};
+    const { restart } = task;
+    const now = task.kernel.now();
+    let wait = restart.data as VtimeWait | undefined;
+    // With VMIN the clock starts anew with each byte, without it runs from the call.
+    if (wait === undefined || (min > 0 && wait.seen !== available))
+      restart.data = wait = { deadline: now + timeNs, seen: available };
+    if (now >= wait.deadline) return 1;
+    this.vtimeTimer ??= new VtimeTimer(this.waiters);
+    if (!this.vtimeTimer.armed || this.vtimeTimer.deadline > wait.deadline)
+      this.kernel.timers.arm(this.vtimeTimer, wait.deadline);
+    return -EAGAIN;
+  }
+
   /** What a subclass adds. */
   extraIoctl(_task: Task, _file: File, _request: number, _arg: number): number {
     return -ENOTTY;
@@ -198,7 +243,7 @@ export abstract class Tty implements ControllingTty {
         if ((!master && controllingTty(task.process) !== this) || this.session === null) return -ENOTTY;
         return task.mm.writeU32(arg, this.session.id);
       case TIOCSCTTY:
-        return master ? -EIO : setControlling(this, task, arg === 1, file.readable);
+        return setControlling(this, task, arg === 1, file.readable);
       case TIOCNOTTY:
         return giveUp(this, task);
       case TIOCINQ:
