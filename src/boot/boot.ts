@@ -9,7 +9,6 @@ import type { Plugin } from "../core/plugin.ts";
 import { syscallDeclarations } from "../generated/syscalls.ts";
 import { collectHostInfo } from "../kernel/fs/proc/host-info.ts";
 import { registerFileSystems } from "../kernel/fs/register.ts";
-import { openHostStdio } from "../kernel/fs/hostfd/stdio.ts";
 import { Kernel } from "../kernel/kernel.ts";
 import { KernelLog } from "../kernel/log.ts";
 import { kernelInfo, sendSignal, sendToGroup } from "../kernel/signal/send.ts";
@@ -30,6 +29,7 @@ import { type Answer, ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
 import { mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
 import { closeFilter } from "./seccomp.ts";
+import { openStdio, reopenStdio } from "./stdio.ts";
 import { makeTask, startProgram } from "./start.ts";
 import { MessageReader, sendMessage } from "./wire.ts";
 
@@ -84,6 +84,7 @@ class Sandbox implements HostWatcher {
   private readonly waiters = new Map<number, Answer[]>();
   private readonly statuses = new Map<number, number>();
   private readonly signals = new Int32Array(2);
+  private readonly stdio: number[];
 
   constructor(private readonly options: LaunchOptions) {
     const log = new KernelLog(logSink(options.debugLog === null ? 2 : openLog(options.debugLog)), options.debug);
@@ -94,6 +95,7 @@ class Sandbox implements HostWatcher {
     const listening = options.stateDirectory === null ? -1 : listenOn(options.stateDirectory);
     const platform = makePlatform(options.platform, poller);
     pipe2(this.signals, 0o4000);
+    this.stdio = reopenStdio(options.stdio.map((_, i) => FIRST_GUEST_FD + i));
     closeLibraryFile();
     closeJail(log, options.platform);
     hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), 0o200000, 0, 0));
@@ -167,9 +169,7 @@ class Sandbox implements HostWatcher {
       this.started = true;
       const oci = this.options.spec.process;
       if (oci === undefined) throw new Refusal("the spec has no process", 22);
-      const fds = this.options.stdio.map((_, i) => FIRST_GUEST_FD + i);
-      const stdio = openHostStdio(this.kernel, this.task, fds, this.options.terminal);
-      startProgram(this.task, oci, stdio);
+      startProgram(this.task, oci, openStdio(this.kernel, this.task, this.stdio, this.options.terminal));
       return {};
     });
     methods.set("wait", ({ pid }: ControlMethods["wait"]["params"], _fds, answer) => {
@@ -200,8 +200,7 @@ class Sandbox implements HostWatcher {
     });
     methods.set("exec", (params: ExecParams, fds) => {
       const task = makeTask(this.kernel, this.root, params.id, "exec");
-      const stdio = openHostStdio(this.kernel, task, fds, params.terminal);
-      startProgram(task, params.process, stdio);
+      startProgram(task, params.process, openStdio(this.kernel, task, reopenStdio(fds), params.terminal));
       return { pid: task.process.pid, waiter: null };
     });
   }

@@ -9,8 +9,10 @@ import type { LaunchOptions } from "../core/sandbox.ts";
 import type { Mount as OciMount } from "../core/spec/schema.ts";
 import { encodeCString } from "../kernel/abi/bytes.ts";
 import { errnoName } from "../kernel/abi/errno.ts";
+import { DevFs } from "../kernel/fs/dev/dev-fs.ts";
 import { HostFs } from "../kernel/fs/host/host-fs.ts";
 import { OverlayFs } from "../kernel/fs/overlay/overlay.ts";
+import { tmpfsOptions } from "../kernel/fs/register.ts";
 import { Tmpfs } from "../kernel/fs/tmpfs/tmpfs.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Task } from "../kernel/task/task.ts";
@@ -133,7 +135,12 @@ function mountOne(kernel: Kernel, task: Task, oci: OciMount, trees: HostTrees): 
     else if (!IGNORED.has(option)) own.push(option);
   }
   let fs: FileSystem;
-  if (isBind(oci)) fs = new HostFs(kernel, trees.binds.get(oci)!, { readonly: (flags & MNT_RDONLY) !== 0 });
+  if (oci.destination === "/dev" && !isBind(oci)) {
+    // Whatever the spec says is mounted there, it has the devices that every container has.
+    const settings = tmpfsOptions(kernel, own);
+    if (typeof settings === "number") return errnoName(-settings);
+    fs = new DevFs(kernel, { ...settings, mode: 0o755 });
+  } else if (isBind(oci)) fs = new HostFs(kernel, trees.binds.get(oci)!, { readonly: (flags & MNT_RDONLY) !== 0 });
   else {
     const type = kernel.fileSystemTypes.get(oci.type ?? "");
     if (type === undefined) return `unknown file system type "${oci.type ?? ""}", left out`;

@@ -1,7 +1,7 @@
-/** The built-in file system types, by the names that mounts use. */
+/** The built-in file system types, by the names that mounts use, and the devices. Boot calls it before the first mount. */
 import { EINVAL } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
-import { ProcFs } from "./proc/proc-fs.ts";
+import { registerDevices, registerPseudoFileSystems } from "./dev/register.ts";
 import { Tmpfs, type TmpfsOptions } from "./tmpfs/tmpfs.ts";
 
 /** "64m", "50%" of `whole`, "1000" → bytes; NaN when it is none of these. */
@@ -43,5 +43,6 @@ export function registerFileSystems(kernel: Kernel): void {
       return typeof parsed === "number" ? parsed : new Tmpfs(kernel, parsed);
     },
   });
-  types.set("proc", { make: (kernel) => new ProcFs(kernel) });
+  registerPseudoFileSystems(kernel);
+  registerDevices(kernel);
 }

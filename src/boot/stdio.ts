@@ -1,0 +1,75 @@
+/**
+ * Descriptors that a process is given from outside, as open files of the guest: host terminals, pipes, files, sockets.
+ *
+ * Pipes and terminals are opened anew without blocking, through /proc/self/fd: setting O_NONBLOCK on what was passed
+ * would change it for everybody who shares it. What cannot be reopened (sockets, files by permission) is used as it is.
+ */
+import { encodeCString } from "../kernel/abi/bytes.ts";
+import { HostFdFile } from "../kernel/fs/hostfd/host-fd-file.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { setControlling } from "../kernel/tty/job-control.ts";
+import { HostTty } from "../kernel/tty/host-tty.ts";
+import type { Task } from "../kernel/task/task.ts";
+import type { File } from "../kernel/vfs/file.ts";
+import { resolve } from "../kernel/vfs/namei.ts";
+import { closeFd, fcntl, isatty, openat2, statx } from "../native/host.ts";
+import { Refusal } from "./control.ts";
+
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_TYPE = 1;
+const LOOKUP_FOLLOW = 1;
+const F_GETFL = 3;
+const O_ACCMODE = 3;
+const O_RDWR = 2;
+const O_NOCTTY = 0o400;
+const O_NONBLOCK = 0o4000;
+const O_APPEND = 0o2000;
+const S_IFMT = 0o170000;
+const S_IFIFO = 0o010000;
+
+const statxBuffer = new Uint8Array(256);
+const EMPTY = encodeCString("");
+
+function typeOf(fd: number): number {
+  if (statx(fd, EMPTY, AT_EMPTY_PATH, STATX_TYPE, statxBuffer) < 0) return 0;
+  return new DataView(statxBuffer.buffer).getUint16(28, true) & S_IFMT;
+}
+
+/** Opens pipes and terminals anew, without blocking. The old descriptors are closed where that worked. */
+export function reopenStdio(fds: readonly number[]): number[] {
+  return fds.map((fd) => {
+    const flags = fcntl(fd, F_GETFL, 0);
+    if (flags < 0 || (isatty(fd) !== 1 && typeOf(fd) !== S_IFIFO)) return fd;
+    const access = isatty(fd) === 1 ? O_RDWR : flags & O_ACCMODE;
+    const again = openat2(AT_FDCWD, encodeCString(`/proc/self/fd/${fd}`), access | O_NOCTTY | O_NONBLOCK, 0, 0);
+    if (again < 0) return fd;
+    closeFd(fd);
+    return again;
+  });
+}
+
+/** Guest files over host descriptors, which they own from now on. `terminal`: descriptor 0 is the controlling terminal. */
+export function openStdio(kernel: Kernel, task: Task, fds: readonly number[], terminal: boolean): File[] {
+  let tty: HostTty | null = null;
+  const openTty = (fd: number): File => {
+    if (tty === null) {
+      const attached = HostTty.attach(kernel, fd);
+      if (typeof attached === "number") throw new Refusal("no more terminals", -attached);
+      tty = attached;
+      kernel.console ??= tty;
+    } else closeFd(fd);
+    const path = resolve(task, AT_FDCWD, `/dev/pts/${tty.index}`, LOOKUP_FOLLOW);
+    const place = typeof path === "number" ? resolve(task, AT_FDCWD, "/", LOOKUP_FOLLOW) : path;
+    if (typeof place === "number") throw new Refusal("no place for the terminal", -place);
+    const file = tty.open(place, O_RDWR | O_NOCTTY, task);
+    if (typeof file === "number") throw new Refusal("cannot open the terminal", -file);
+    return file;
+  };
+  const files = fds.map((fd) => {
+    if (isatty(fd) === 1) return openTty(fd);
+    return new HostFdFile(kernel, fd, fcntl(fd, F_GETFL, 0) & (O_ACCMODE | O_APPEND));
+  });
+  if (terminal && tty !== null) setControlling(tty, task, true, true);
+  return files;
+}
