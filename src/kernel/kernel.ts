@@ -35,6 +35,7 @@ import { onContextGone } from "./task/exit.ts";
 import type { Process } from "./task/process.ts";
 import type { ProcessGroup, Session } from "./task/session.ts";
 import { RUN_GUEST, RUN_READY, type Task } from "./task/task.ts";
+import { checkCall, type Seccomp } from "./task/seccomp.ts";
 import type { UserCounts } from "./task/users.ts";
 import { TimerQueue } from "./time/timers.ts";
 import { PtyTable } from "./tty/pty-table.ts";
@@ -223,7 +224,7 @@ export class Kernel {
       case STOP_SYSCALL:
         task.syscallNr = ctx.regs[REG.origRax * 2]!;
         if (task.restart !== null) task.endCall();
-        this.dispatch(task);
+        if (task.seccomp === null || this.passesSeccomp(task, task.seccomp)) this.dispatch(task);
         break;
       case STOP_FAULT:
         onFault(task, ctx.fault);
@@ -237,6 +238,15 @@ export class Kernel {
         onContextGone(task);
         break;
     }
+  }
+
+  /** Asks the guest's own filters; false: they have answered the call. */
+  private passesSeccomp(task: Task, seccomp: Seccomp): boolean {
+    const verdict = checkCall(task, seccomp);
+    if (verdict === true) return true;
+    if (typeof verdict === "number") this.finish(task, verdict);
+    else if (task.ctx !== null) returnToGuest(task, 0, false);
+    return false;
   }
 
   /** Runs (or runs again) the task's current system call. */

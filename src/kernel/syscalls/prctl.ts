@@ -1,7 +1,7 @@
 /**
  * prctl: what programs set about themselves.
  *
- * Manual page: prctl(2). Gaps: no seccomp, no speculation control (it is the host's), no PR_SET_MM, no PR_SET_PTRACER
+ * Manual page: prctl(2). Gaps: no speculation control (it is the host's), no PR_SET_MM, no PR_SET_PTRACER
  * (as without Yama); options that only other processors know give EINVAL, as there.
  */
 import { EBADF, EFAULT, EINVAL, ENOMEM, EPERM } from "../abi/errno.ts";
@@ -19,8 +19,10 @@ import {
   hasCap,
   NO_CAPS,
 } from "../task/credentials.ts";
+import { SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT } from "../task/seccomp.ts";
 import { SECURE_KEEP_CAPS, SECURE_NO_CAP_AMBIENT_RAISE } from "../task/set-ids.ts";
 import type { Task } from "../task/task.ts";
+import { setFilter, setStrict } from "./seccomp.ts";
 
 const OPTIONS = {
   PR_SET_PDEATHSIG: 1,
@@ -101,6 +103,11 @@ export const prctl = syscall(
         bytes.set(Buffer.from(task.comm, "latin1").subarray(0, 15));
         return task.mm.writeBytes(arg2, bytes);
       }
+      case OPTIONS.PR_GET_SECCOMP:
+        return task.seccomp?.mode ?? 0;
+      case OPTIONS.PR_SET_SECCOMP:
+        if (arg2 === SECCOMP_MODE_STRICT) return setStrict(task);
+        return arg2 === SECCOMP_MODE_FILTER ? setFilter(task, 0, arg3) : -EINVAL;
       case OPTIONS.PR_CAPBSET_READ:
         return arg2 > CAP_LAST ? -EINVAL : Number(hasCap(cred.bounding, arg2));
       case OPTIONS.PR_CAPBSET_DROP:

@@ -247,5 +247,6 @@ function inheritTask(task: Task, child: Task, flags: number): void {
     child.sched.nice = Math.max(0, task.sched.nice);
   }
   child.personality = task.personality;
+  child.seccomp = task.seccomp;
   child.timerSlackNs = task.timerSlackNs;
 }

@@ -4,7 +4,7 @@
  *
  * Source: execve(2) ("Effect on process attributes"), signal(7).
  */
-import { timersOnExec } from "../time/itimer.ts";
+
 import { EAGAIN } from "../abi/errno.ts";
 import { clearTid } from "../futex/futex.ts";
 import { abandonLocks } from "../futex/pi.ts";
@@ -12,6 +12,7 @@ import { exitRobustList } from "../futex/robust.ts";
 import { SIG_DFL, SIG_IGN } from "../signal/actions.ts";
 import { SIGCHLD, SS_DISABLE } from "../signal/numbers.ts";
 import { wakeStopped } from "../signal/stop.ts";
+import { timersOnExec } from "../time/itimer.ts";
 import { livingTasks, releaseVfork, retire } from "./exit.ts";
 import { RUN_DEAD, RUN_GUEST, RUN_ZOMBIE, type Task } from "./task.ts";
 

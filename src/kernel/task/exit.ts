@@ -21,6 +21,9 @@ import type { Process } from "./process.ts";
 import { RUN_DEAD, RUN_GUEST, RUN_ZOMBIE, type Task } from "./task.ts";
 import { userCounts } from "./users.ts";
 
+/** One clock tick, the unit of si_utime. */
+const TICK_NS = 1e7;
+
 /** Status of wait(2) for a normal exit. */
 export const exitedStatus = (code: number): number => (code & 0xff) << 8;
 
@@ -286,8 +289,8 @@ export function childInfo(process: Process, signo: number = SIGCHLD) {
     pid: process.pid,
     uid: process.leader.cred.uid,
     status: killed ? status & 0x7f : (status >> 8) & 0xff,
-    utime: 0,
-    stime: 0,
+    utime: Math.floor(process.userTime / TICK_NS),
+    stime: Math.floor(process.systemTime / TICK_NS),
   };
 }
 

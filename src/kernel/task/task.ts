@@ -22,6 +22,7 @@ import type { FsContext } from "../vfs/fs-context.ts";
 import { ALL_EVENTS, WaitEntry, type Waiter, WaitQueue } from "../wait-queue.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Process } from "./process.ts";
+import type { Seccomp } from "./seccomp.ts";
 
 /** Running guest code (or about to). */
 export const RUN_GUEST = 0;
@@ -90,6 +91,8 @@ export class Task implements Waiter {
   /** personality(2), prctl(PR_SET_TIMERSLACK, PR_SET_THP_DISABLE). */
   personality = 0;
   timerSlackNs = 50000;
+  /** The guest's own system call filters. */
+  seccomp: Seccomp | null = null;
   /** set_tid_address / CLONE_CHILD_CLEARTID. */
   clearChildTid = 0;
   /** set_robust_list: head address. */
