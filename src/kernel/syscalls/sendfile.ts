@@ -66,7 +66,8 @@ export const copy_file_range = syscall(
     if (types[0] !== S_IFREG || types[1] !== S_IFREG) return -EINVAL;
     if (!input.readable || !output.writable || output.flags & O_APPEND) return -EBADF;
     if (from < 0 || to < 0) return -EINVAL;
-    if (from + call.len > MAX_OFFSET || to + call.len > MAX_OFFSET) return -EOVERFLOW;
+    // Linux adds as unsigned 64-bit numbers: cp(1) asks for nearly 2^63 bytes.
+    if (from + call.len >= 2 ** 64 || to + call.len >= 2 ** 64) return -EOVERFLOW;
     const length = Math.min(call.len, MAX_RW_COUNT, Math.max(0, input.size() - from));
     if (input.inode === output.inode && to + length > from && to < from + length) return -EINVAL;
     if (length === 0) return 0;
