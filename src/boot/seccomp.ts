@@ -57,6 +57,8 @@ const DESCRIPTORS: SyscallName[] = [
   "write",
   "readv",
   "writev",
+  "preadv2",
+  "pwritev2",
   "close",
   "dup",
   "dup2",

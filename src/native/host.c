@@ -127,6 +127,35 @@ int h_poll1(int fd, int events, int timeout_ms)
 	return r < 0 ? -errno : r == 0 ? 0 : p.revents;
 }
 
+/*
+ * Reading and writing without waiting, whatever the flags of the open file, which others may share. Where the file knows
+ * no RWF_NOWAIT (named pipes, terminals) it is asked first; then a write is kept so short that a pipe that is ready takes it.
+ */
+double h_read_nowait(int fd, void *buf, double n)
+{
+	struct iovec v = { buf, (size_t)n };
+	long r = preadv2(fd, &v, 1, -1, RWF_NOWAIT);
+	if (r >= 0 || errno != EOPNOTSUPP)
+		return R(r);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	if (!(fcntl(fd, F_GETFL) & O_NONBLOCK) && poll(&p, 1, 0) == 0)
+		return -EAGAIN;
+	return R(read(fd, buf, (size_t)n));
+}
+double h_write_nowait(int fd, const void *buf, double n)
+{
+	struct iovec v = { (void *)buf, (size_t)n };
+	long r = pwritev2(fd, &v, 1, -1, RWF_NOWAIT);
+	if (r >= 0 || errno != EOPNOTSUPP)
+		return R(r);
+	if (fcntl(fd, F_GETFL) & O_NONBLOCK)
+		return R(write(fd, buf, (size_t)n));
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	if (poll(&p, 1, 0) == 0)
+		return -EAGAIN;
+	return R(write(fd, buf, n > 4096 ? 4096 : (size_t)n));
+}
+
 /* Readiness. */
 int h_epoll_create(void) { return R(epoll_create1(EPOLL_CLOEXEC)); }
 int h_epoll_ctl(int ep, int op, int fd, int events, int key)

@@ -16,6 +16,8 @@ const symbols = bind({
   h_pwrite: { args: [i32, pointer, f64, f64], returns: f64 },
   h_read: { args: [i32, pointer, f64], returns: f64 },
   h_write: { args: [i32, pointer, f64], returns: f64 },
+  h_read_nowait: { args: [i32, pointer, f64], returns: f64 },
+  h_write_nowait: { args: [i32, pointer, f64], returns: f64 },
   h_lseek: { args: [i32, f64, i32], returns: f64 },
   h_getdents64: { args: [i32, pointer, i32], returns: i32 },
   h_readlinkat: { args: [i32, pointer, pointer, i32], returns: i32 },
@@ -94,6 +96,8 @@ export const pread: (fd: number, buf: Bytes, n: number, off: number) => number =
 export const pwrite: (fd: number, buf: Bytes, n: number, off: number) => number = symbols.h_pwrite;
 export const readFd: (fd: number, buf: Bytes, n: number) => number = symbols.h_read;
 export const writeFd: (fd: number, buf: Bytes, n: number) => number = symbols.h_write;
+export const readNoWait: (fd: number, buf: Bytes, n: number) => number = symbols.h_read_nowait;
+export const writeNoWait: (fd: number, buf: Bytes, n: number) => number = symbols.h_write_nowait;
 export const lseek: (fd: number, off: number, whence: number) => number = symbols.h_lseek;
 export const getdents64: (fd: number, buf: Bytes, n: number) => number = symbols.h_getdents64;
 export const readlinkat: (dirfd: number, path: Bytes, buf: Bytes, n: number) => number = symbols.h_readlinkat;

@@ -20,6 +20,8 @@ export interface Io {
   usable(length: number, forPut: boolean): number;
   /** Leaves out the next `length` bytes: an earlier run of the same call has moved them. */
   skip(length: number): void;
+  /** Gives back the last `length` bytes: the receiver took them and could not use them. */
+  rewind(length: number): void;
   /** Ends the transfer at most `length` bytes from here. */
   limit(length: number): void;
 }
@@ -123,6 +125,21 @@ export class UserIo implements Io {
     }
   }
 
+  rewind(length: number): void {
+    this.remaining += length;
+    let left = length;
+    while (left > 0) {
+      if (this.done === 0) {
+        this.segment -= 2;
+        this.done = this.segments[this.segment + 1]!;
+        continue;
+      }
+      const step = Math.min(left, this.done);
+      this.done -= step;
+      left -= step;
+    }
+  }
+
   limit(length: number): void {
     if (length < this.remaining) this.remaining = length;
   }
@@ -174,6 +191,10 @@ export class KernelIo implements Io {
     const n = Math.min(length, this.remaining);
     this.at += n;
     this.remaining -= n;
+  }
+  rewind(length: number): void {
+    this.at -= length;
+    this.remaining += length;
   }
   limit(length: number): void {
     if (length < this.remaining) this.remaining = length;
