@@ -9,7 +9,8 @@ export function checkMessage(issues: readonly BaseIssue<unknown>[]): string {
 
 function problem(issue: BaseIssue<unknown>): string {
   if (issue.kind === "schema" && issue.expected !== null) {
-    if (issue.received === "undefined") return `is missing (expected ${lower(issue.expected)})`;
+    // A key that is not there: valibot then has its name, not its type, as what it expected.
+    if (issue.received === "undefined") return "is missing";
     // Where a type is expected, the type that came says more than the value.
     const typeExpected = /^[A-Z]\w*$|^[a-z]+$/.test(issue.expected);
     return `expected ${lower(issue.expected)}, got ${typeExpected ? typeName(issue.input) : lower(issue.received)}`;

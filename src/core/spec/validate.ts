@@ -94,11 +94,9 @@ const known = (list: readonly string[], value: string): boolean => list.includes
 export function validateSpec(spec: Spec, warnings: string[]): string | null {
   return (
     validateVersion(spec.ociVersion, warnings) ??
-    (spec.root === undefined ? "root: is missing (expected object)" : null) ??
+    (spec.root === undefined ? "root: is missing" : null) ??
     (spec.root?.path === "" ? "root.path: must not be empty" : null) ??
-    (spec.process === undefined
-      ? "process: is missing (expected object)"
-      : validateProcess(spec.process, "process.", warnings)) ??
+    (spec.process === undefined ? "process: is missing" : validateProcess(spec.process, "process.", warnings)) ??
     validateMounts(spec, warnings) ??
     (spec.hooks === undefined ? null : validateHooks(spec.hooks)) ??
     validateAnnotations(spec) ??
@@ -171,7 +169,7 @@ function validateMounts(spec: Spec, warnings: string[]): string | null {
     const options = mount.options ?? [];
     const bind = mount.type === "bind" || options.includes("bind") || options.includes("rbind");
     if (bind && !mount.source) return `mounts.${i}.source: is missing (a bind mount needs one)`;
-    if (!bind && !mount.type && !options.includes("remount")) return `mounts.${i}.type: is missing (expected string)`;
+    if (!bind && !mount.type && !options.includes("remount")) return `mounts.${i}.type: is missing`;
     if ((mount.uidMappings?.length ?? 0) > 0 || (mount.gidMappings?.length ?? 0) > 0)
       return `mounts.${i}: id-mapped mounts are not supported`;
   }
