@@ -83,7 +83,7 @@ export class DentryCache {
       }
       if (old.holders === 0 && old.mountedHere === 0 && (old.children === null || old.children.size === 0)) {
         parent.children.delete(old.name);
-        if (old.inode.holders === 0) old.inode.evict();
+        if (old.inode.holders === 0) old.inode.forgotten();
         break;
       }
       if (steps >= 256) break;

@@ -224,6 +224,8 @@ export abstract class Inode {
     return -ENODATA;
   }
 
-  /** The last dentry and open file let go of it. Optional. */
+  /** The last holder let go of it. */
   evict(): void {}
+  /** Nobody holds it, and the dentry cache has dropped a name of it. */
+  forgotten(): void {}
 }

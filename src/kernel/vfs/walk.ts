@@ -222,7 +222,10 @@ export class Walk {
     let child: Dentry;
     if (known !== undefined && known.inode === found) child = known;
     else {
-      if (known !== undefined && known.inode.ino !== found.ino) known.deleted = true;
+      if (known !== undefined) {
+        if (known.inode.ino !== found.ino) known.deleted = true;
+        if (known.inode.holders === 0) known.inode.forgotten();
+      }
       child = new Dentry(name, dir, found);
       dir.attach(child);
     }

@@ -101,6 +101,9 @@ export class HostNode extends Inode implements Ownership {
   protected override onHeld(): void {
     this.device.nodes.set(this.ino, this);
   }
+  override forgotten(): void {
+    this.evict();
+  }
   override evict(): void {
     if (this.users === 0) this.closeFiles();
     if (this.device.nodes.get(this.ino) === this) this.device.nodes.delete(this.ino);
