@@ -224,6 +224,7 @@ export class Kernel {
       case STOP_SYSCALL:
         task.syscallNr = ctx.regs[REG.origRax * 2]!;
         if (task.restart !== null) task.endCall();
+        if (this.tracer !== null) this.tracer.onCall(task, task.syscallNr);
         if (task.seccomp === null || this.passesSeccomp(task, task.seccomp)) this.dispatch(task);
         break;
       case STOP_FAULT:
@@ -261,7 +262,10 @@ export class Kernel {
     } catch (error) {
       result = this.bug(task, nr, error);
     }
-    if (result === BLOCKED) return;
+    if (result === BLOCKED) {
+      if (this.tracer !== null) this.tracer.onBlocked(task);
+      return;
+    }
     if (this.tracer !== null) this.tracer.onResult(task, nr, result);
     this.history.record(task.tid, nr, result);
     this.finish(task, result);

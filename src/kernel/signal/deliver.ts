@@ -79,6 +79,7 @@ export function returnToGuest(task: Task, result: number, inSyscall: boolean): v
     }
     const action = process.actions.actions[info.signo]!;
     if (action.handler === SIG_IGN) continue;
+    if (task.kernel.tracer !== null) task.kernel.tracer.onSignal(task, info);
     if (action.handler === SIG_DFL) {
       applyDefault(task, info);
       continue;

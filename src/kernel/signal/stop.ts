@@ -23,6 +23,7 @@ export function startStop(process: Process, signo: number): void {
 
 /** Parks a thread in the stop. `result` and `inSyscall` are what returnToGuest goes on with. */
 export function enterStop(task: Task, result: number, inSyscall: boolean): void {
+  if (task.kernel.tracer !== null) task.kernel.tracer.onStopped(task, task.process.stopSignal);
   task.suspended = { result, inSyscall };
   task.runState = RUN_STOPPED;
   task.ctx?.parked();

@@ -94,7 +94,7 @@ export class Tracer {
   }
 
   /** The call has ended, or will not return. */
-  onResult(task: Task, nr: number, result: number): void {
+  onResult(task: Task, _nr: number, result: number): void {
     const begun = this.begun.get(task);
     if (begun === undefined) return;
     this.begun.delete(task);
@@ -110,7 +110,7 @@ export class Tracer {
     // After execve there is no memory left to look at; what it would have filled in does not exist.
     else this.printArguments(task, begun, replaced ? 0 : result);
     const line = `${begun.head})`.padEnd(RESULT_COLUMN - 1);
-    const end = `${line} = ${showResult(begun.name, nr, result)}\n`;
+    const end = `${line} = ${showResult(begun.name, result)}\n`;
     if (begun.open && this.openLine === begun) {
       this.openLine = null;
       this.sink(end.slice(before));
@@ -204,8 +204,8 @@ function rawArguments(task: Task): string {
   return Array.from({ length: 6 }, (_, i) => `0x${task.arg(i).toString(16)}`).join(", ");
 }
 
-function showResult(name: string, _nr: number, result: number): string {
-  if (result === NO_RETURN) return name.startsWith("execve") ? "0" : "?";
+function showResult(name: string, result: number): string {
+  if (result === NO_RETURN) return name.startsWith("execve") || name === "rt_sigreturn" ? "0" : "?";
   if (result <= -512) return RESTARTS[-result] ?? "?";
   if (result < 0) return `-1 ${errnoName(-result)} (${errnoText(-result)})`;
   return returnsAddress.has(name) ? `0x${result.toString(16)}` : String(result);

@@ -119,6 +119,7 @@ function endOthers(task: Task): void {
 export function retire(task: Task, status: number, stopped: boolean): void {
   if (task.runState >= RUN_ZOMBIE) return;
   const { process, kernel, mm } = task;
+  if (kernel.tracer !== null) kernel.tracer.onExit(task, status);
   task.cancelWaits();
   abandonFutexes(task);
   task.endCall();
