@@ -6,7 +6,10 @@
 import { EAFNOSUPPORT, EINVAL, ENOTTY, EOPNOTSUPP } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Task } from "../task/task.ts";
-import { AF_MAX, AF_UNIX, SOCK_MAX } from "./abi.ts";
+import { AF_INET, AF_INET6, AF_MAX, AF_UNIX, SOCK_MAX } from "./abi.ts";
+import { inetFamily } from "./inet/family.ts";
+import { PortTable } from "./inet/ports.ts";
+import { TcpState } from "./inet/tcp.ts";
 import type { Family, Socket } from "./socket.ts";
 import { LoopbackStack, type NetworkStack } from "./stack.ts";
 import { unixFamily } from "./unix/family.ts";
@@ -17,11 +20,16 @@ export class Network {
   private readonly families = new Map<number, Family>();
   readonly unixNames = new UnixNames();
   readonly inFlight = new InFlight();
+  readonly tcpPorts = new PortTable();
+  readonly udpPorts = new PortTable();
+  readonly tcp = new TcpState();
   /** Devices, addresses and routes. */
   stack: NetworkStack = new LoopbackStack();
 
   constructor(readonly kernel: Kernel) {
     this.registerFamily(AF_UNIX, unixFamily);
+    this.registerFamily(AF_INET, inetFamily(AF_INET));
+    this.registerFamily(AF_INET6, inetFamily(AF_INET6));
   }
 
   registerFamily(family: number, what: Family): void {

@@ -41,8 +41,8 @@ import { CAN_READ, CAN_WRITE, CLOSED, CONNECTED, UnixSocket } from "./unix-socke
 export class UnixDatagram extends UnixSocket {
   private readonly queue = new MessageQueue();
 
-  constructor(kernel: Kernel, flags: number, protocol = 0) {
-    super(kernel, SOCK_DGRAM, protocol, flags);
+  constructor(kernel: Kernel, flags: number) {
+    super(kernel, SOCK_DGRAM, flags);
   }
 
   private get full(): boolean {

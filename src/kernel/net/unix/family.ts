@@ -13,12 +13,12 @@ function create(task: Task, type: number, protocol: number, flags: number): Unix
   if (protocol !== 0 && protocol !== AF_UNIX) return -EPROTONOSUPPORT;
   switch (type) {
     case SOCK_STREAM:
-      return new UnixStream(task.kernel, flags, protocol);
+      return new UnixStream(task.kernel, flags);
     case SOCK_DGRAM:
     case SOCK_RAW:
-      return new UnixDatagram(task.kernel, flags, protocol);
+      return new UnixDatagram(task.kernel, flags);
     case SOCK_SEQPACKET:
-      return new UnixSeqpacket(task.kernel, flags, protocol);
+      return new UnixSeqpacket(task.kernel, flags);
     default:
       return -ESOCKTNOSUPPORT;
   }

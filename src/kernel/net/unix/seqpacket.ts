@@ -19,12 +19,12 @@ import { CAN_READ, CONNECTED, LISTENING } from "./unix-socket.ts";
 export class UnixSeqpacket extends UnixConnection {
   private readonly queue = new MessageQueue();
 
-  constructor(kernel: Kernel, flags: number, protocol = 0) {
-    super(kernel, SOCK_SEQPACKET, protocol, flags);
+  constructor(kernel: Kernel, flags: number) {
+    super(kernel, SOCK_SEQPACKET, flags);
   }
 
   protected override makeChild(): UnixSeqpacket {
-    return new UnixSeqpacket(this.kernel, 0, this.protocol);
+    return new UnixSeqpacket(this.kernel, 0);
   }
   protected override get hasUnread(): boolean {
     return this.queue.length > 0;

@@ -49,12 +49,12 @@ export class UnixStream extends UnixConnection {
   /** Bytes of the first record that are still there. */
   private firstLeft = 0;
 
-  constructor(kernel: Kernel, flags: number, protocol = 0) {
-    super(kernel, SOCK_STREAM, protocol, flags);
+  constructor(kernel: Kernel, flags: number) {
+    super(kernel, SOCK_STREAM, flags);
   }
 
   protected override makeChild(): UnixStream {
-    return new UnixStream(this.kernel, 0, this.protocol);
+    return new UnixStream(this.kernel, 0);
   }
 
   protected override get hasUnread(): boolean {
@@ -108,7 +108,7 @@ export class UnixStream extends UnixConnection {
     return moved;
   }
 
-  override receive(task: Task, io: Io, flags: number, info: ReceiveInfo | null): number {
+  override receive(_task: Task, io: Io, flags: number, info: ReceiveInfo | null): number {
     if (this.state !== CONNECTED) return -EINVAL;
     if ((flags & MSG_OOB) !== 0) return -EINVAL;
     if (this.first === this.lengths.length) {

@@ -84,8 +84,8 @@ export abstract class UnixSocket extends Socket {
   /** Released: no longer there for others. */
   dead = false;
 
-  constructor(kernel: Kernel, type: number, protocol: number, flags: number) {
-    super(kernel, AF_UNIX, type, protocol, flags);
+  constructor(kernel: Kernel, type: number, flags: number) {
+    super(kernel, AF_UNIX, type, 0, flags);
   }
 
   /** Messages with files in this socket's queue (and those of connections not yet accepted). */
