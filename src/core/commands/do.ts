@@ -91,7 +91,7 @@ async function run(context: CommandContext, values: FlagValues<typeof flags>, ar
       await sandbox.kill();
     }
   } catch (error) {
-    throw programError(args[0]!, error);
+    throw programError(error);
   } finally {
     bridge?.restore();
   }

@@ -125,7 +125,7 @@ describe("create", () => {
   });
   test("a program that is not there: Docker's words, found at create", async () => {
     bench.launcher.onLaunch = () => {
-      throw new ControlError("no", 2);
+      throw new ControlError('exec: "true": executable file not found in $PATH', 2);
     };
     await expect(create()).rejects.toThrow(
       'unable to start container process: exec: "true": executable file not found in $PATH',
@@ -231,7 +231,7 @@ describe("start", () => {
   test("a program that cannot be executed destroys it too", async () => {
     await create();
     bench.launcher.last.answers.start = () => {
-      throw new ControlError("permission denied", 13);
+      throw new ControlError('exec: "true": permission denied', 13);
     };
     await expect(containers.start("c")).rejects.toThrow('exec: "true": permission denied');
     nothingLeft();
@@ -301,13 +301,21 @@ describe("kill", () => {
     await expect(containers.kill("c", 9)).rejects.toThrow(MESSAGES.notRunning);
     await containers.kill("c", 9, { all: true });
   });
-  test("one that ends under the kill counts as stopped", async () => {
+  test("a signal that takes the sandbox before it has answered is a success", async () => {
     await create();
     bench.launcher.last.answers.signal = async () => {
       await bench.launcher.last.kill();
       throw new RuntimeError("sandbox", "gone");
     };
-    await expect(containers.kill("c", 9)).rejects.toThrow(MESSAGES.notRunning);
+    await containers.kill("c", 9);
+    expect(status()).toBe("stopped");
+  });
+  test("a sandbox that refuses is the error", async () => {
+    await create();
+    bench.launcher.last.answers.signal = () => {
+      throw new ControlError("no such process", 3);
+    };
+    await expect(containers.kill("c", 9, { pid: 99 })).rejects.toThrow("no such process");
   });
   test("a missing container", async () => {
     await expect(containers.kill("nope", 9)).rejects.toThrow(MESSAGES.notFound);
@@ -368,9 +376,9 @@ describe("exec (rows 25, 67)", () => {
   test("a program that is not there", async () => {
     await create();
     bench.launcher.last.answers.exec = () => {
-      throw new ControlError("no", 2);
+      throw new ControlError('exec: "true": executable file not found in $PATH', 2);
     };
-    await expect(exec()).rejects.toThrow('unable to start container process: exec: "ls": executable file not found');
+    await expect(exec()).rejects.toThrow('unable to start container process: exec: "true": executable file not found');
   });
   test("the pid file names a process that ends with the exit code that the sandbox sends", async () => {
     await create();

@@ -22,6 +22,7 @@ import type {
   SandboxHandle,
   SandboxLauncher,
 } from "../sandbox.ts";
+import { ControlError } from "../sandbox.ts";
 import type { Process, Resources, Spec } from "../spec/schema.ts";
 import { applyResources, cgroupDirectories, detectCgroups, joinCgroups, makeCgroups, removeCgroups } from "./cgroup.ts";
 import { isAlive } from "./process-ref.ts";
@@ -222,7 +223,7 @@ export class Containers {
       if (options.pidFile !== undefined) writePidFile(options.pidFile, metadata.process.pid);
       return { container: this.seen(locked), sandbox };
     } catch (cause) {
-      const error = programError(spec.process?.args?.[0] ?? "", cause);
+      const error = programError(cause);
       const failed = error === cause ? error : startFailure(error as RuntimeError);
       await this.undo(locked, sandbox, failed);
       throw failed;
@@ -393,7 +394,7 @@ export class Containers {
         try {
           await sandbox.request("start", { id: container.id });
         } catch (cause) {
-          const error = programError(metadata.spec.process?.args?.[0] ?? "", cause);
+          const error = programError(cause);
           throw error === cause ? error : startFailure(error as RuntimeError);
         }
         metadata.status = "running";
@@ -489,7 +490,7 @@ export class Containers {
       return { sandbox, pid };
     } catch (cause) {
       sandbox.close();
-      const error = programError(options.process.args?.[0] ?? "", cause);
+      const error = programError(cause);
       throw error === cause ? error : startFailure(error as RuntimeError);
     } finally {
       if (pair[0] !== 0 || pair[1] !== 0) for (const fd of pair) closeQuietly(fd);
@@ -502,20 +503,29 @@ export class Containers {
     if (options.all === true && container.status === "stopped") return;
     requireState("kill", container.id, container.status);
     const { all, pid } = options;
+    const sandbox = await this.attachRunning(container);
     try {
-      await this.withSandbox(container, (sandbox) =>
-        sandbox.request("signal", {
-          id: container.id,
-          signal,
-          ...(all === undefined ? {} : { all }),
-          ...(pid === undefined ? {} : { pid }),
-        }),
-      );
+      await sandbox.request("signal", {
+        id: container.id,
+        signal,
+        ...(all === undefined ? {} : { all }),
+        ...(pid === undefined ? {} : { pid }),
+      });
     } catch (error) {
-      // It ended under our hands.
-      if (this.get(container.id).status === "stopped" && all !== true)
-        throw new RuntimeError("wrong-state", MESSAGES.notRunning, { id: container.id, cause: error });
-      if (this.get(container.id).status !== "stopped") throw error;
+      // A deadly signal may take the sandbox before it can answer.
+      if (error instanceof ControlError || sandbox.isAlive()) throw error;
+    } finally {
+      sandbox.close();
+    }
+  }
+
+  /** Like attach; a container that ends at this moment is one that does not run. */
+  private async attachRunning(container: Container): Promise<SandboxHandle> {
+    try {
+      return await this.attach(container);
+    } catch (cause) {
+      if (this.currentStatus(container.metadata) !== "stopped") throw cause;
+      throw new RuntimeError("wrong-state", MESSAGES.notRunning, { id: container.id });
     }
   }
 
