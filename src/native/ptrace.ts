@@ -1,0 +1,55 @@
+/** The kernel's side of the ptrace platform in C, bound to src/native/ptrace.c, which documents each function. */
+import { bind, f64, i32, pointer } from "./library.ts";
+
+const symbols = bind({
+  pt_seize: { args: [i32], returns: i32 },
+  pt_ready: { args: [i32, pointer], returns: i32 },
+  pt_newborn: { args: [i32], returns: i32 },
+  pt_call: { args: [i32, pointer], returns: f64 },
+  pt_map: { args: [i32, pointer], returns: f64 },
+  pt_atomic: { args: [i32, i32, f64, f64, f64], returns: f64 },
+  pt_getregs: { args: [i32, pointer], returns: i32 },
+  pt_resume: { args: [i32, pointer], returns: i32 },
+  pt_result: { args: [i32, f64], returns: i32 },
+  pt_go: { args: [i32], returns: i32 },
+  pt_interrupt: { args: [i32], returns: i32 },
+  pt_exit: { args: [i32], returns: i32 },
+  pt_continue: { args: [i32], returns: i32 },
+  pt_siginfo: { args: [i32, pointer], returns: i32 },
+  pt_trap: { args: [i32, i32, pointer], returns: i32 },
+  pt_fp_size: { args: [i32], returns: i32 },
+  pt_fp_save: { args: [i32, f64], returns: i32 },
+  pt_fp_load: { args: [i32, f64], returns: i32 },
+  pt_fp_reset: { args: [i32], returns: i32 },
+  pt_write_filter: { args: [i32, f64, i32, i32], returns: i32 },
+  pt_no_core: { args: [i32], returns: i32 },
+  pt_watch: { args: [i32], returns: i32 },
+  pt_wait: { args: [pointer, i32, f64], returns: i32 },
+});
+
+/** No errno: the thread was gone when it should have answered. */
+export const LOST = -100000;
+
+export const seize = symbols.pt_seize;
+export const waitReady = symbols.pt_ready;
+export const waitNewborn = symbols.pt_newborn;
+export const callIn = symbols.pt_call;
+export const mapIn = symbols.pt_map;
+export const atomicIn = symbols.pt_atomic;
+export const getRegs = symbols.pt_getregs;
+export const resumeWith = symbols.pt_resume;
+export const resumeResult = symbols.pt_result;
+export const resumePlain = symbols.pt_go;
+export const interruptThread = symbols.pt_interrupt;
+export const exitThread = symbols.pt_exit;
+export const continueThread = symbols.pt_continue;
+export const signalInfo = symbols.pt_siginfo;
+export const trapInfo = symbols.pt_trap;
+export const fpSize = symbols.pt_fp_size;
+export const fpSave = symbols.pt_fp_save;
+export const fpLoad = symbols.pt_fp_load;
+export const fpReset = symbols.pt_fp_reset;
+export const writeFilter = symbols.pt_write_filter;
+export const noCoreDumps = symbols.pt_no_core;
+export const watchTracees = symbols.pt_watch;
+export const waitForTracee = symbols.pt_wait;
