@@ -53,6 +53,7 @@ export const CAP_SYS_TTY_CONFIG = 26;
 export const CAP_MKNOD = 27;
 export const CAP_LEASE = 28;
 export const CAP_SETFCAP = 31;
+export const CAP_SYSLOG = 34;
 export const CAP_LAST = 40;
 
 export const NO_CAPS: CapSet = { lo: 0, hi: 0 };
