@@ -134,7 +134,8 @@ struct prefetch_spec {
 struct info {
 	uint32_t kernel_sleeping;
 	uint32_t spin_cycles;
-	uint32_t pad[1022];
+	uint32_t kernel_cpu; /* where the kernel last ran */
+	uint32_t pad[1021];
 	struct prefetch_spec prefetch[SYSCALLS_MAX][3];
 };
 #define INFO_SIZE 16384u

@@ -25,6 +25,12 @@
 
 #define R(expr) ({ long r_ = (long)(expr); r_ < 0 ? -errno : r_; })
 
+/* How long to look at a slot before sleeping on it. */
+#define SYNC_SPIN_NS 20000
+
+/* The last thing we did was to wake a stub that slept: let it have the CPU. */
+static int woke_sleeper;
+
 static long futex(uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
 	return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
@@ -76,6 +82,13 @@ int sy_wait(char *base, const int32_t *active, int n, int start, struct info *in
 	uint64_t begin = now_ns();
 	double spin = timeout_ns > 0 && timeout_ns < spin_ns ? timeout_ns : spin_ns;
 	if (n > 0) {
+		__atomic_store_n(&info->kernel_cpu, (uint32_t)sched_getcpu(), __ATOMIC_RELAXED);
+		/* A stub that was just woken may be queued behind us on this very CPU. */
+		for (int yields = woke_sleeper ? 2 : 0; yields > 0; yields--) {
+			sched_yield();
+			SCAN();
+		}
+		woke_sleeper = 0;
 		while ((double)(now_ns() - begin) < spin) {
 			for (int k = 0; k < 16; k++) {
 				SCAN();
@@ -122,15 +135,19 @@ int sy_wait(char *base, const int32_t *active, int n, int start, struct info *in
  */
 int sy_sync(struct slot *slot, int pid, double timeout_ns)
 {
-	uint64_t begin = now_ns(), spin = 60000;
-	for (;;) {
+	uint64_t begin = now_ns();
+	for (int yields = woke_sleeper ? 2 : 0; yields > 0; yields--) {
+		if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == STATE_EVENT)
+			return 0;
+		sched_yield();
+	}
+	woke_sleeper = 0;
+	while (now_ns() - begin < SYNC_SPIN_NS) {
 		for (int k = 0; k < 32; k++) {
 			if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == STATE_EVENT)
 				return 0;
 			__builtin_ia32_pause();
 		}
-		if (now_ns() - begin > spin)
-			break;
 	}
 	int result = 0;
 	__atomic_store_n(&slot->kernel_waiting, 1, __ATOMIC_SEQ_CST);
@@ -157,7 +174,11 @@ int sy_sync(struct slot *slot, int pid, double timeout_ns)
 }
 
 /* Wakes a stub that sleeps on its slot. */
-int sy_wake(uint32_t *state) { return (int)futex(state, FUTEX_WAKE, 1, NULL); }
+int sy_wake(uint32_t *state)
+{
+	woke_sleeper = 1;
+	return (int)futex(state, FUTEX_WAKE, 1, NULL);
+}
 int sy_tgkill(int pid, int tid, int signo) { return R(syscall(SYS_tgkill, pid, tid, signo)); }
 /* Is pid a living child of ours (not a thread, not ourselves)? */
 int sy_is_child(int pid)

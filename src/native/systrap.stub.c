@@ -229,10 +229,11 @@ static struct info *const info = (struct info *)INFO_BASE;
 
 static inline uint64_t private_of(const void *stack) { return (uint64_t)stack & ~(PRIVATE_SIZE - 1); }
 static inline struct slot *slot_of(uint64_t private) { return (struct slot *)(MAILBOX_BASE + (private - PRIVATE_BASE) / PRIVATE_SIZE * SLOT_SIZE); }
-static inline uint64_t rdtsc(void)
+/* The time stamp counter, and Linux' CPU number in the low 12 bits of *cpu. */
+static inline uint64_t rdtscp(uint32_t *cpu)
 {
 	uint32_t lo, hi;
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(*cpu));
 	return (uint64_t)hi << 32 | lo;
 }
 
@@ -388,9 +389,11 @@ static void post(struct slot *slot, uint32_t event)
 
 static void await(struct slot *slot)
 {
-	uint64_t end = rdtsc() + info->spin_cycles;
+	uint32_t cpu;
+	uint64_t end = rdtscp(&cpu) + info->spin_cycles;
 	while (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != STATE_REPLY) {
-		if (rdtsc() < end && !__atomic_load_n(&slot->park, __ATOMIC_RELAXED)) {
+		/* Spinning is of no use when the kernel is queued behind us on this very CPU. */
+		if (rdtscp(&cpu) < end && (cpu & 0xfff) != info->kernel_cpu && !__atomic_load_n(&slot->park, __ATOMIC_RELAXED)) {
 			__asm__ volatile("pause");
 			continue;
 		}
@@ -767,7 +770,7 @@ __attribute__((used, noreturn)) static void stub_main(uint64_t *sp)
 	bad |= SYS6(__NR_mmap, PRIVATE_BASE, SLOTS_MAX * PRIVATE_SIZE, PROT_RW, MAP_PRIVATE_ | MAP_ANON_ | MAP_NORESERVE_ | MAP_FIXED_, -1, 0) < 0;
 	SYS1(__NR_close, FD_INFO);
 	SYS1(__NR_close, FD_MAILBOX);
-	struct sigaction_host sa = { on_signal, 0x0c000004 /* SA_SIGINFO | SA_ONSTACK | SA_RESTORER */, restorer, ~(1ul << (SIGNO_SEGV - 1) | 1ul << (SIGNO_BUS - 1)) };
+	struct sigaction_host sa = { on_signal, 0x4c000004 /* SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER */, restorer, ~(1ul << (SIGNO_SEGV - 1) | 1ul << (SIGNO_BUS - 1)) };
 	static const int signals[] = { SIGNO_SYS, SIGNO_SEGV, SIGNO_BUS, SIGNO_FPE, SIGNO_ILL, SIGNO_TRAP, SIGNO_USR1 };
 	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
 		bad |= SYS4(__NR_rt_sigaction, signals[i], &sa, 0, 8) < 0;
