@@ -244,6 +244,7 @@ function freshAddressSpace(task: Task): Context | number {
   return fresh;
 }
 
+const ADDR_NO_RANDOMIZE = 0x40000;
 const random = new Uint32Array(8);
 /** A random number of pages below `count`, as bytes. */
 function randomPages(index: number, count: number): number {
@@ -263,6 +264,8 @@ function load(
 ): number {
   const mm = task.mm;
   getrandom(random, 32);
+  // The layout's words only: AT_RANDOM stays random.
+  if (task.personality & ADDR_NO_RANDOMIZE) random.fill(0, 0, 4);
   // Layout: stack at the top, then room for its growth, then mmap going down; the program low, its heap after it.
   const limit = task.process.rlimits[RLIMIT_STACK]!.soft;
   const stackSize = pageUp(Math.min(limit === Number.POSITIVE_INFINITY ? DEFAULT_STACK : Math.max(limit, 131072), MAX_STACK));

@@ -7,7 +7,7 @@ import { EBADF, EINVAL, ELOOP, ENOENT } from "../abi/errno.ts";
 import { addr, cstring, fd, flags } from "../args.ts";
 import { checkExecutable, exec, openExecutable } from "../loader/exec.ts";
 import { GuestStrings } from "../loader/strings.ts";
-import { syscall } from "../syscall.ts";
+import { BLOCKED, syscall } from "../syscall.ts";
 import { RLIMIT_STACK } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 import type { File } from "../vfs/file.ts";
@@ -32,11 +32,27 @@ function run(task: Task, file: File, name: string, argv: number, envp: number): 
     return Math.min(typeof args === "number" ? args : 0, typeof env === "number" ? env : 0);
   }
   // An empty argv becomes one empty string, since Linux 5.18.
-  return exec(task, { file, name, argv: args.length > 0 ? args : [new Uint8Array(0)], envp: env });
+  file.retain();
+  const result = exec(task, { file, name, argv: args.length > 0 ? args : [new Uint8Array(0)], envp: env });
+  // Waiting for the other threads to end: the path may mean something else, or nothing, when the call is run again.
+  if (result === BLOCKED && task.progress().file === undefined) task.progress().file = file;
+  else file.release();
+  return result;
+}
+
+/** What AT_EXECFN and scripts' interpreters are told. */
+function executableName(dirfd: number, path: string): string {
+  if (path === "") return `/dev/fd/${dirfd}`;
+  return dirfd === AT_FDCWD || path.startsWith("/") ? path : `/dev/fd/${dirfd}/${path}`;
+}
+
+/** The program that an earlier run of the same call found. */
+function found(task: Task): File | null {
+  return task.restart?.file?.retain() ?? null;
 }
 
 export const execve = syscall("execve", { path: cstring, argv: addr, envp: addr }, (task, { path, argv, envp }) => {
-  const file = openExecutable(task, AT_FDCWD, path);
+  const file = found(task) ?? openExecutable(task, AT_FDCWD, path);
   return typeof file === "number" ? file : run(task, file, path, argv, envp);
 });
 
@@ -45,17 +61,20 @@ export const execveat = syscall(
   { dirfd: fd, path: cstring, argv: addr, envp: addr, flags: flags({ AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW }) },
   (task, { dirfd, path, argv, envp, flags }) => {
     if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) return -EINVAL;
+    const name = executableName(dirfd, path);
+    const earlier = found(task);
+    if (earlier !== null) return run(task, earlier, name, argv, envp);
     if (path === "") {
       if (!(flags & AT_EMPTY_PATH)) return -ENOENT;
       const opened = task.files.get(dirfd);
       if (!opened) return -EBADF;
       if (opened.flags & O_PATH) {
         const again = openExecutable(task, AT_FDCWD, `/proc/self/fd/${dirfd}`);
-        return typeof again === "number" ? again : run(task, again, `/dev/fd/${dirfd}`, argv, envp);
+        return typeof again === "number" ? again : run(task, again, name, argv, envp);
       }
       const refused = checkExecutable(task, opened);
       if (refused < 0) return refused;
-      return run(task, opened.retain(), `/dev/fd/${dirfd}`, argv, envp);
+      return run(task, opened.retain(), name, argv, envp);
     }
     const file = openExecutable(task, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0);
     if (typeof file === "number") return file;
@@ -64,7 +83,6 @@ export const execveat = syscall(
       file.release();
       return -ELOOP;
     }
-    const name = dirfd === AT_FDCWD || path.startsWith("/") ? path : `/dev/fd/${dirfd}/${path}`;
     return run(task, file, name, argv, envp);
   },
 );
