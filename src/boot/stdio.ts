@@ -5,7 +5,7 @@
  * would change it for everybody who shares it. What cannot be reopened (sockets, files by permission) is used as it is.
  */
 import { encodeCString } from "../kernel/abi/bytes.ts";
-import { HostFdFile } from "../kernel/fs/hostfd/host-fd-file.ts";
+import { openHostFd } from "../kernel/fs/hostfd/node.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { setControlling } from "../kernel/tty/job-control.ts";
 import { HostTty } from "../kernel/tty/host-tty.ts";
@@ -24,7 +24,6 @@ const O_ACCMODE = 3;
 const O_RDWR = 2;
 const O_NOCTTY = 0o400;
 const O_NONBLOCK = 0o4000;
-const O_APPEND = 0o2000;
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
 
@@ -68,7 +67,7 @@ export function openStdio(kernel: Kernel, task: Task, fds: readonly number[], te
   };
   const files = fds.map((fd) => {
     if (isatty(fd) === 1) return openTty(fd);
-    return new HostFdFile(kernel, fd, fcntl(fd, F_GETFL, 0) & (O_ACCMODE | O_APPEND));
+    return openHostFd(kernel, fd);
   });
   if (terminal && tty !== null) setControlling(tty, task, true, true);
   return files;

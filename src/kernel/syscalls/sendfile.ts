@@ -11,7 +11,7 @@ import { addr, fd, size, uint } from "../args.ts";
 import { PipeFile } from "../ipc/pipe.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
-import { type File, MAX_OFFSET } from "../vfs/file.ts";
+import { type File } from "../vfs/file.ts";
 import { MAX_RW_COUNT } from "../vfs/io.ts";
 import { AT_POSITION } from "../vfs/read-write.ts";
 import { copyFromFile, spliceFromPipe } from "../vfs/transfer.ts";
