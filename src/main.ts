@@ -9,17 +9,16 @@ import strace from "./plugins/strace/index.ts";
 /** Set up in this order. Each can be disabled in the configuration file. */
 const builtIns: readonly Plugin[] = [systrap, ptrace, hooks, strace, doPlugin];
 
+// No top-level await: while one is pending the runtime waits for ever, even with nothing left that could end it.
 const argv = process.argv.slice(2);
 if (argv[0] === "boot") {
   // The sandbox process: this executable, run by the launcher.
-  const { boot } = await import("./boot/boot.ts");
-  await boot(argv.slice(1), builtIns);
+  void import("./boot/boot.ts").then(({ boot }) => boot(argv.slice(1), builtIns));
 } else {
-  const exitCode = await runProgram({
+  void runProgram({
     argv,
     builtIns,
     launcher: async () => (await import("./boot/launch.ts")).launcher,
     hostCalls: async () => (await import("./native/host-calls.ts")).hostCalls,
-  });
-  process.exit(exitCode);
+  }).then((exitCode) => process.exit(exitCode));
 }

@@ -11,7 +11,7 @@ import { describe, RuntimeError } from "./errors.ts";
 import { camel, didYouMean, type Flags } from "./flags.ts";
 import type { Log } from "./log.ts";
 import type { KernelApi, Plugin } from "./plugin.ts";
-import { type Candidate, checkShape, failureText, Registry } from "./registry.ts";
+import { type AnyCommand, type Candidate, checkShape, failureText, Registry } from "./registry.ts";
 import type { SandboxPlugin } from "./sandbox.ts";
 
 /** A module that takes longer to load hangs. */
@@ -27,9 +27,10 @@ export async function loadPlugins(
   builtIns: readonly Plugin[],
   configPath: string | undefined,
   log: Log,
+  core: { commands?: readonly AnyCommand[]; flags?: Flags } = {},
 ): Promise<Loaded> {
   const config = await readConfig(configPath);
-  const registry = new Registry(log);
+  const registry = new Registry(log, core.commands, core.flags);
   const known = builtIns.map((plugin) => plugin.name);
   for (const name of config.disable)
     if (!known.includes(name) && !config.enable.includes(name))

@@ -8,12 +8,22 @@
 import type { CommandContext, CommandDeclaration } from "./command.ts";
 import { builtInCommands } from "./commands/index.ts";
 import { describe, RuntimeError } from "./errors.ts";
-import { checkFlags, didYouMean, type Flags, flagHelp, type ParsedFlags, parseFlags, table, usage } from "./flags.ts";
+import {
+  checkFlags,
+  didYouMean,
+  type Flag,
+  type Flags,
+  flagHelp,
+  type ParsedFlags,
+  parseFlags,
+  table,
+  usage,
+} from "./flags.ts";
 import { defaultRoot, type Globals, globalFlags } from "./global-flags.ts";
 import type { HostCalls } from "./host-calls.ts";
-import type { Log } from "./log.ts";
+import type { Log, LogOptions } from "./log.ts";
 import type { Plugin } from "./plugin.ts";
-import { type AnyCommand, failureText } from "./registry.ts";
+import { type AnyCommand, failureText, type Registry } from "./registry.ts";
 import type { SandboxLauncher } from "./sandbox.ts";
 import { writeFd } from "./stdio.ts";
 import { versionText } from "./version.ts";
@@ -41,33 +51,36 @@ export async function runProgram(program: Program): Promise<number> {
       import("./log.ts"),
       import("./plugin-loader.ts"),
     ]);
-    const early = createLog({ path: undefined, format: "text", debug: look.values["debug"] === true });
-    log = early;
-    const { registry, config } = await loadPlugins(
-      program.builtIns,
-      look.values["config"] as string | undefined,
-      early,
-    );
-    for (const each of builtInCommands) registry.commands.set(each.name, each);
+    // Callers read the log file for whatever goes wrong, a mistake in the configuration too.
+    let logOptions = logOptionsOf(look.values);
+    log = createLog(logOptions);
+    const { registry, config } = await loadPlugins(program.builtIns, look.values["config"] as string | undefined, log, {
+      commands: builtInCommands,
+      flags: globalFlags,
+    });
+    watchForHang(registry, () => log);
 
-    const flags: Flags = { ...globalFlags, ...registry.flags };
+    const flags: Flags = registry.flags;
     const parsed = parseFlags(flags, program.argv, { stopAtPositional: true, who: "runts" });
     for (const [name, value] of Object.entries(flagDefaults(config, flags))) {
       if (parsed.given.has(name)) continue;
       parsed.values[name] = value;
       parsed.given.add(name);
     }
-    if (!parsed.values["root"]) parsed.values["root"] = defaultRoot();
     await checkFlags(flags, parsed, "runts");
-    const globals = parsed.values as Globals;
-    log = createLog({
-      path: globals.log,
-      format: globals.logFormat === "json" ? "json" : "text",
-      debug: globals.debug,
-    });
-
+    const chosen = await chooseCommand(registry, flags, parsed);
+    if (typeof chosen === "string") {
+      writeOut(chosen);
+      return 0;
+    }
+    if (!parsed.values["root"]) parsed.values["root"] = defaultRoot();
+    const finalLog = logOptionsOf(parsed.values);
+    if (!Bun.deepEquals(finalLog, logOptions)) {
+      logOptions = finalLog;
+      log = createLog(logOptions);
+    }
     const context: CommandContext = {
-      globals,
+      globals: parsed.values as Globals,
       log,
       plugins: registry,
       launcher: once(() => program.launcher()),
@@ -80,44 +93,67 @@ export async function runProgram(program: Program): Promise<number> {
     };
     // A command that would run guest code refuses later (requireAll); the others are told, and work.
     for (const failure of registry.failures) log.warn(failureText(failure));
-    return await runCommand(context, flags, parsed);
+    const result = await chosen.declaration.run(context, chosen.values as never, chosen.positionals);
+    return typeof result === "number" ? result : 0;
   } catch (error) {
     report(log, error);
     return error instanceof RuntimeError ? error.exitCode : 1;
   }
 }
 
-async function runCommand(context: CommandContext, flags: Flags, parsed: ParsedFlags): Promise<number> {
-  const { commands } = context.plugins;
-  const [name, ...rest] = parsed.positionals;
-  if (name === undefined || name === "help" || name === "h") {
-    if (name !== undefined && rest[0] !== undefined) {
-      context.out(commandHelp(await load(find(commands, rest[0]))));
-      return 0;
-    }
-    context.out(programHelp(commands, flags));
-    return 0;
-  }
-  const known = find(commands, name);
-  if (parsed.values["help"] === true) {
-    context.out(commandHelp(await load(known)));
-    return 0;
-  }
-  const declaration = await load(known);
-  const who = `runts ${declaration.name}`;
-  const commandFlags: Flags = { ...(declaration.flags ?? {}), ...helpFlag };
-  const own = parseFlags(commandFlags, rest, { stopAtPositional: declaration.stopAtPositional === true, who });
-  if (own.values["help"] === true) {
-    context.out(commandHelp(declaration));
-    return 0;
-  }
-  checkCount(declaration, own.positionals);
-  await checkFlags(commandFlags, own, who);
-  const result = await declaration.run(context, own.values as never, own.positionals);
-  return typeof result === "number" ? result : 0;
+interface Chosen {
+  declaration: CommandDeclaration;
+  values: Record<string, unknown>;
+  positionals: string[];
 }
 
-const helpFlag = { help: { ...globalFlags.help, hidden: true } } as const;
+/**
+ * The command with its flags, or a text to print instead. Global flags are also taken after the command, where it has
+ * none of that name itself; they go into `parsed`.
+ */
+async function chooseCommand(registry: Registry, flags: Flags, parsed: ParsedFlags): Promise<Chosen | string> {
+  const { commands } = registry;
+  const [name, ...rest] = parsed.positionals;
+  if (name === undefined || name === "help" || name === "h")
+    return name === undefined || rest[0] === undefined
+      ? programHelp(commands, flags)
+      : commandHelp(await load(find(commands, rest[0])));
+  const declaration = await load(find(commands, name));
+  if (parsed.values["help"] === true) return commandHelp(declaration);
+
+  const who = `runts ${declaration.name}`;
+  const ownFlags = declaration.flags ?? {};
+  const also = Object.fromEntries(
+    Object.entries(flags)
+      .filter(([each]) => !Object.hasOwn(ownFlags, each) && each !== "version" && each !== "config")
+      .map(([each, { short, ...declared }]) => [each, { ...declared, ...(each === "help" ? { short } : {}) } as Flag]),
+  );
+  const stopAtPositional = declaration.stopAtPositional === true;
+  const own = parseFlags({ ...ownFlags, ...also }, rest, { stopAtPositional, who });
+  if (own.values["help"] === true) return commandHelp(declaration);
+  await checkFlags({ ...ownFlags, ...also }, own, who);
+  for (const each of own.given) if (Object.hasOwn(also, each)) parsed.values[each] = own.values[each];
+  for (const each of Object.keys(also)) delete own.values[each];
+  checkCount(declaration, own.positionals);
+  return { declaration, values: own.values, positionals: own.positionals };
+}
+
+function logOptionsOf(values: Record<string, unknown>): LogOptions {
+  return {
+    path: values["log"] as string | undefined,
+    format: values["logFormat"] === "json" ? "json" : "text",
+    debug: values["debug"] === true,
+  };
+}
+
+/** The event loop has nothing left to do and the command has not ended: a hook waits for what never comes. */
+function watchForHang(registry: Registry, log: () => Log | undefined): void {
+  process.on("beforeExit", () => {
+    const waiting = [...registry.pending];
+    log()?.error(`${waiting.length > 0 ? waiting.join(" and ") : "the command"} never came to an end`);
+    process.exit(1);
+  });
+}
 
 function find(commands: ReadonlyMap<string, AnyCommand>, name: string): AnyCommand {
   const found = commands.get(name);

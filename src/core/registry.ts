@@ -91,7 +91,15 @@ export class Registry {
   /** Hooks that have been called and have not answered, for the message at exit. */
   readonly pending = new Set<string>();
 
-  constructor(private readonly log: Log) {}
+  /** `commands` and `flags` are the core's own, which no plugin may replace. */
+  constructor(
+    private readonly log: Log,
+    commands: readonly AnyCommand[] = [],
+    flags: Flags = {},
+  ) {
+    for (const command of commands) this.commands.set(command.name, command);
+    Object.assign(this.flags, flags);
+  }
 
   /** Sets all candidates up, each after those it requires. */
   async setUp(candidates: readonly Candidate[]): Promise<void> {
