@@ -4,33 +4,34 @@
  * Order matters: everything of the host that will be needed is opened first, then the jail closes, then the first guest
  * instruction may run. Descriptors at start: see launch.ts.
  */
-import { type LaunchOptions, type ControlMethods, type ExecParams } from "../core/sandbox.ts";
+
 import type { Plugin } from "../core/plugin.ts";
+import type { ControlMethods, ExecParams, LaunchOptions } from "../core/sandbox.ts";
 import { syscallDeclarations } from "../generated/syscalls.ts";
+import { encodeCString } from "../kernel/abi/bytes.ts";
 import { collectHostInfo } from "../kernel/fs/proc/host-info.ts";
 import { registerFileSystems } from "../kernel/fs/register.ts";
 import { Kernel } from "../kernel/kernel.ts";
 import { KernelLog } from "../kernel/log.ts";
-import { kernelInfo, sendSignal, sendToGroup } from "../kernel/signal/send.ts";
-import { killProcess } from "../kernel/task/exit.ts";
 import { MemoryBound } from "../kernel/mm/oom.ts";
-import type { Process } from "../kernel/task/process.ts";
+import { kernelInfo, sendSignal, sendToGroup } from "../kernel/signal/send.ts";
 import { Tracer } from "../kernel/strace/tracer.ts";
+import { killProcess } from "../kernel/task/exit.ts";
+import type { Process } from "../kernel/task/process.ts";
 import type { Path } from "../kernel/vfs/dentry.ts";
-import { closeFd, openat2, pipe2, readFd, unixBind, unixSocket, listen, writeFd } from "../native/host.ts";
+import { closeFd, listen, openat2, pipe2, readFd, unixBind, unixSocket, writeFd } from "../native/host.ts";
 import { closeLibraryFile } from "../native/library.ts";
 import { HostPoller, type HostWatcher } from "../native/poller.ts";
 import { catchSignals, dropCapabilities, emptyRoot, exitProcess, privateMounts } from "../native/sandbox.ts";
 import type { Platform } from "../platform/platform.ts";
 import { PtracePlatform } from "../platform/ptrace/ptrace.ts";
 import { SystrapPlatform } from "../platform/systrap/systrap.ts";
-import { encodeCString } from "../kernel/abi/bytes.ts";
 import { type Answer, ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
 import { mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
 import { closeFilter } from "./seccomp.ts";
-import { openStdio, reopenStdio } from "./stdio.ts";
 import { makeTask, startProgram } from "./start.ts";
+import { openStdio, reopenStdio } from "./stdio.ts";
 import { MessageReader, sendMessage } from "./wire.ts";
 
 /** Part of the host's memory that guests of a sandbox without a limit may use. */
@@ -111,7 +112,10 @@ class Sandbox implements HostWatcher {
     this.task = makeTask(kernel, this.root, options.id, "init");
     mountAll(kernel, this.task, options, trees);
     const memory = options.spec.linux?.resources?.memory?.limit;
-    new MemoryBound(kernel, memory !== undefined && memory > 0 ? memory : hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART);
+    new MemoryBound(
+      kernel,
+      memory !== undefined && memory > 0 ? memory : hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART,
+    );
     kernel.onRootExit = (process, status) => this.onExit(process, status);
     catchSignals(this.signals[1]!);
     poller.watch(this.signals[0]!, POLLIN, this);

@@ -163,7 +163,5 @@ export function mountpoint(task: Task, path: string, directory: boolean): Path |
     const parent = mountpoint(task, dirname(path), true);
     if (typeof parent === "number") return parent;
   }
-  return directory
-    ? makeDirectory(task, AT_FDCWD, path, 0o755)
-    : makeNode(task, AT_FDCWD, path, S_IFREG | 0o755, 0);
+  return directory ? makeDirectory(task, AT_FDCWD, path, 0o755) : makeNode(task, AT_FDCWD, path, S_IFREG | 0o755, 0);
 }

@@ -124,11 +124,25 @@ const FILES: SyscallName[] = [
 ];
 
 /** Guests: their memory, their threads, their end. */
-const GUESTS: SyscallName[] = ["process_vm_readv", "process_vm_writev", "tgkill", "kill", "waitid", "wait4", "pidfd_open"];
+const GUESTS: SyscallName[] = [
+  "process_vm_readv",
+  "process_vm_writev",
+  "tgkill",
+  "kill",
+  "waitid",
+  "wait4",
+  "pidfd_open",
+];
 
 /** Installs the filter; 0 or -errno. `platform` may add what its way of running guests needs. */
 export function closeFilter(platform: string): number {
-  const names = [...GUESTS, ...RUNTIME, ...DESCRIPTORS, ...FILES, ...(platform === "ptrace" ? (["ptrace"] as const) : [])];
+  const names = [
+    ...GUESTS,
+    ...RUNTIME,
+    ...DESCRIPTORS,
+    ...FILES,
+    ...(platform === "ptrace" ? (["ptrace"] as const) : []),
+  ];
   return installFilter(
     Int32Array.from(names, (name) => SYSCALL_NUMBERS[name]),
     names.length,

@@ -1,24 +1,25 @@
 /**
  * Processes from outside: the first one of a container, and those that `exec` brings in, made from an OCI process.
  */
+
+import { allCapabilities } from "../core/spec/capabilities.ts";
 import type { Process as OciProcess } from "../core/spec/schema.ts";
 import { encodeName } from "../kernel/abi/bytes.ts";
 import { EACCES, ENOENT, errnoName } from "../kernel/abi/errno.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { exec, openExecutable } from "../kernel/loader/exec.ts";
+import { returnToGuest } from "../kernel/signal/deliver.ts";
 import { NO_RETURN } from "../kernel/syscall.ts";
 import { createFirstTask } from "../kernel/task/clone.ts";
 import { ALL_CAPS, type CapSet, type Credentials, NO_CAPS } from "../kernel/task/credentials.ts";
-import { returnToGuest } from "../kernel/signal/deliver.ts";
 import { exitGroup } from "../kernel/task/exit.ts";
 import type { Task } from "../kernel/task/task.ts";
 import { setCredentials } from "../kernel/task/users.ts";
+import type { Path } from "../kernel/vfs/dentry.ts";
 import { FdTable } from "../kernel/vfs/fd-table.ts";
 import type { File } from "../kernel/vfs/file.ts";
 import { FsContext } from "../kernel/vfs/fs-context.ts";
 import { resolve } from "../kernel/vfs/namei.ts";
-import type { Path } from "../kernel/vfs/dentry.ts";
-import { allCapabilities } from "../core/spec/capabilities.ts";
 import { Refusal } from "./control.ts";
 
 const AT_FDCWD = -100;
@@ -167,7 +168,9 @@ function findProgram(task: Task, program: string, env: readonly string[]): { fil
   const candidates: string[] = [];
   if (program.includes("/")) candidates.push(program);
   else if (program !== "") {
-    const path = env.findLast((e) => e.startsWith("PATH="))?.slice(5) ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    const path =
+      env.findLast((e) => e.startsWith("PATH="))?.slice(5) ??
+      "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     for (const directory of path.split(":")) candidates.push(`${directory === "" ? "." : directory}/${program}`);
   }
   let worst = -ENOENT;

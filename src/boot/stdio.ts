@@ -7,9 +7,9 @@
 import { encodeCString } from "../kernel/abi/bytes.ts";
 import { openHostFd } from "../kernel/fs/hostfd/node.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { setControlling } from "../kernel/tty/job-control.ts";
-import { HostTty } from "../kernel/tty/host-tty.ts";
 import type { Task } from "../kernel/task/task.ts";
+import { HostTty } from "../kernel/tty/host-tty.ts";
+import { setControlling } from "../kernel/tty/job-control.ts";
 import type { File } from "../kernel/vfs/file.ts";
 import { resolve } from "../kernel/vfs/namei.ts";
 import { closeFd, fcntl, isatty, openat2, statx } from "../native/host.ts";

@@ -116,7 +116,12 @@ export function outBuffer(lengthArg: string): ArgType<number> {
       result < 0 ? addr.format!(value, task, call, result) : formatBytes(value, task, Math.min(result, 33), result),
   };
 }
-function formatBytes(at: number, task: Parameters<ArgType<number>["decode"]>[0], length: number, whole: number): string {
+function formatBytes(
+  at: number,
+  task: Parameters<ArgType<number>["decode"]>[0],
+  length: number,
+  whole: number,
+): string {
   if (at === 0) return "NULL";
   const shown = Math.max(0, Math.min(length, 32));
   const bytes = new Uint8Array(shown);

@@ -7,9 +7,10 @@
  * A handler returns `>= 0`, `-errno`, a `-ERESTART*` code, or BLOCKED (what `task.block()` returns). A blocked call is
  * run again from its arguments when a wait queue wakes it; progress that must survive is kept in `task.restart`.
  */
+
+import type { PrefetchSpec } from "../platform/platform.ts";
 import { SYSCALL_NUMBERS, type SyscallName } from "./abi/syscall-numbers.ts";
 import type { Task } from "./task/task.ts";
-import type { PrefetchSpec } from "../platform/platform.ts";
 
 /** The handler registered the task on wait queues: nothing to return yet. */
 export const BLOCKED = -0x10000;

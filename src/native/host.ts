@@ -88,7 +88,8 @@ type Bytes = NodeJS.TypedArray | number | null;
 
 export const clockNs: (clock: number) => number = symbols.h_clock_ns;
 export const clockGet: (clock: number, out: Bytes) => number = symbols.h_clock_get;
-export const openat2: (dirfd: number, path: Bytes, flags: number, mode: number, resolve: number) => number = symbols.h_openat2;
+export const openat2: (dirfd: number, path: Bytes, flags: number, mode: number, resolve: number) => number =
+  symbols.h_openat2;
 export const closeFd: (fd: number) => number = symbols.h_close;
 export const dup: (fd: number) => number = symbols.h_dup;
 export const statx: (dirfd: number, path: Bytes, flags: number, mask: number, out: Bytes) => number = symbols.h_statx;
@@ -104,12 +105,15 @@ export const readlinkat: (dirfd: number, path: Bytes, buf: Bytes, n: number) => 
 export const mkdirat: (dirfd: number, path: Bytes, mode: number) => number = symbols.h_mkdirat;
 export const mknodat: (dirfd: number, path: Bytes, mode: number, dev: number) => number = symbols.h_mknodat;
 export const symlinkat: (target: Bytes, dirfd: number, path: Bytes) => number = symbols.h_symlinkat;
-export const linkat: (fromdir: number, from: Bytes, todir: number, to: Bytes, flags: number) => number = symbols.h_linkat;
+export const linkat: (fromdir: number, from: Bytes, todir: number, to: Bytes, flags: number) => number =
+  symbols.h_linkat;
 export const unlinkat: (dirfd: number, path: Bytes, flags: number) => number = symbols.h_unlinkat;
-export const renameat2: (fromdir: number, from: Bytes, todir: number, to: Bytes, flags: number) => number = symbols.h_renameat2;
+export const renameat2: (fromdir: number, from: Bytes, todir: number, to: Bytes, flags: number) => number =
+  symbols.h_renameat2;
 export const fchmod: (fd: number, mode: number) => number = symbols.h_fchmod;
 export const fchmodat: (dirfd: number, path: Bytes, mode: number) => number = symbols.h_fchmodat;
-export const fchownat: (dirfd: number, path: Bytes, uid: number, gid: number, flags: number) => number = symbols.h_fchownat;
+export const fchownat: (dirfd: number, path: Bytes, uid: number, gid: number, flags: number) => number =
+  symbols.h_fchownat;
 export const utimensat: (dirfd: number, path: Bytes, times: Bytes, flags: number) => number = symbols.h_utimensat;
 export const ftruncate: (fd: number, size: number) => number = symbols.h_ftruncate;
 export const fallocate: (fd: number, mode: number, off: number, len: number) => number = symbols.h_fallocate;
@@ -127,13 +131,15 @@ export const removexattr: (path: Bytes, name: Bytes) => number = symbols.h_remov
 export const flock: (fd: number, op: number) => number = symbols.h_flock;
 export const fcntl: (fd: number, cmd: number, arg: number) => number = symbols.h_fcntl;
 export const memfdCreate: (name: Bytes, flags: number) => number = symbols.h_memfd_create;
-export const copyFileRange: (inFd: number, inOffset: number, outFd: number, outOffset: number, n: number) => number = symbols.h_copy_file_range;
+export const copyFileRange: (inFd: number, inOffset: number, outFd: number, outOffset: number, n: number) => number =
+  symbols.h_copy_file_range;
 export const ioctl: (fd: number, request: number, arg: Bytes) => number = symbols.h_ioctl;
 export const ioctlValue: (fd: number, request: number, value: number) => number = symbols.h_ioctl_value;
 export const isatty: (fd: number) => number = symbols.h_isatty;
 export const poll1: (fd: number, events: number, timeoutMs: number) => number = symbols.h_poll1;
 export const epollCreate: () => number = symbols.h_epoll_create;
-export const epollCtl: (ep: number, op: number, fd: number, events: number, key: number) => number = symbols.h_epoll_ctl;
+export const epollCtl: (ep: number, op: number, fd: number, events: number, key: number) => number =
+  symbols.h_epoll_ctl;
 export const epollWait: (ep: number, out: Bytes, max: number, timeoutMs: number) => number = symbols.h_epoll_wait;
 export const eventfd: (value: number, flags: number) => number = symbols.h_eventfd;
 export const pipe2: (out: Bytes, flags: number) => number = symbols.h_pipe2;
@@ -144,8 +150,10 @@ export const unixConnect: (fd: number, path: Bytes, len: number) => number = sym
 export const listen: (fd: number, backlog: number) => number = symbols.h_listen;
 export const accept: (fd: number, flags: number) => number = symbols.h_accept;
 export const shutdown: (fd: number, how: number) => number = symbols.h_shutdown;
-export const sendmsg: (fd: number, buf: Bytes, n: number, fds: Bytes, nfds: number, flags: number) => number = symbols.h_sendmsg;
-export const recvmsg: (fd: number, buf: Bytes, n: number, fds: Bytes, nfds: Bytes, flags: number) => number = symbols.h_recvmsg;
+export const sendmsg: (fd: number, buf: Bytes, n: number, fds: Bytes, nfds: number, flags: number) => number =
+  symbols.h_sendmsg;
+export const recvmsg: (fd: number, buf: Bytes, n: number, fds: Bytes, nfds: Bytes, flags: number) => number =
+  symbols.h_recvmsg;
 export const peercred: (fd: number, out: Bytes) => number = symbols.h_peercred;
 export const killProcess: (pid: number, signo: number) => number = symbols.h_kill;
 export const getpid: () => number = symbols.h_getpid;

@@ -56,4 +56,3 @@ export function addressOf(bytes: NodeJS.TypedArray): number {
 export function memoryAt(address: number, length: number): ArrayBuffer {
   return toArrayBuffer(address as Parameters<typeof toArrayBuffer>[0], 0, length);
 }
-

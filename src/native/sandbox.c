@@ -103,7 +103,7 @@ int bt_launch(const char *path, const char *argv_text, int argc, const char *env
 				error = errno;
 		syscall(SYS_close_range, nfds, report - 1, 0);
 		syscall(SYS_close_range, report + 1, ~0u, 0);
-		if (!error && tty && ioctl(0, 0x540E /* TIOCSCTTY */, 0) < 0)
+		if (!error && tty && ioctl(tty, 0x540E /* TIOCSCTTY */, 0) < 0)
 			error = errno;
 		sigset_t none;
 		sigemptyset(&none);

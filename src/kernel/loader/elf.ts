@@ -91,4 +91,3 @@ export function loadSpan(elf: Elf): { start: number; end: number; align: number 
   }
   return { start, end: Math.ceil(end / 4096) * 4096, align };
 }
-

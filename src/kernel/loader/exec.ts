@@ -5,23 +5,24 @@
  * come before the old image is dropped; a failure after that kills the process, as on Linux.
  * Gaps: no core of binfmt_misc, no file capabilities (security.capability).
  */
-import { decodeName, encodeName } from "../abi/bytes.ts";
-import { EACCES, ELIBBAD, ELOOP, ENOEXEC, ENOMEM } from "../abi/errno.ts";
+
 import { getauxval, getrandom } from "../../native/host.ts";
 import { type Context, REG } from "../../platform/platform.ts";
-import { exitGroup } from "../task/exit.ts";
-import { finishExec, prepareExec } from "../task/exec.ts";
-import type { Credentials } from "../task/credentials.ts";
-import { RLIMIT_STACK } from "../task/rlimits.ts";
-import type { Task } from "../task/task.ts";
+import { decodeName, encodeName } from "../abi/bytes.ts";
+import { EACCES, ELIBBAD, ELOOP, ENOEXEC, ENOMEM } from "../abi/errno.ts";
 import { Mm, pageUp, setU64 } from "../mm/mm.ts";
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from "../mm/vma.ts";
 import { NO_RETURN } from "../syscall.ts";
+import type { Credentials } from "../task/credentials.ts";
+import { finishExec, prepareExec } from "../task/exec.ts";
+import { exitGroup } from "../task/exit.ts";
+import { RLIMIT_STACK } from "../task/rlimits.ts";
+import type { Task } from "../task/task.ts";
 import { MNT_NOEXEC, MNT_NOSUID } from "../vfs/dentry.ts";
 import type { File } from "../vfs/file.ts";
 import { KernelIo } from "../vfs/io.ts";
 import { openAt, permission } from "../vfs/namei.ts";
-import { type Elf, isElf, loadSpan, parseElf, PT_GNU_STACK, PT_INTERP, PT_LOAD, type Segment } from "./elf.ts";
+import { type Elf, isElf, loadSpan, PT_GNU_STACK, PT_INTERP, PT_LOAD, parseElf, type Segment } from "./elf.ts";
 
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
@@ -155,7 +156,9 @@ export function exec(task: Task, program: Program): number {
   const slash = program.name.lastIndexOf("/");
   finishExec(task, program.name.slice(slash + 1));
   if (failed < 0) {
-    task.kernel.log.warn(`pid ${process.pid}: execve of ${program.name} failed past the point of no return (${failed})`);
+    task.kernel.log.warn(
+      `pid ${process.pid}: execve of ${program.name} failed past the point of no return (${failed})`,
+    );
     exitGroup(task, 11);
     return NO_RETURN;
   }
@@ -268,7 +271,9 @@ function load(
   if (task.personality & ADDR_NO_RANDOMIZE) random.fill(0, 0, 4);
   // Layout: stack at the top, then room for its growth, then mmap going down; the program low, its heap after it.
   const limit = task.process.rlimits[RLIMIT_STACK]!.soft;
-  const stackSize = pageUp(Math.min(limit === Number.POSITIVE_INFINITY ? DEFAULT_STACK : Math.max(limit, 131072), MAX_STACK));
+  const stackSize = pageUp(
+    Math.min(limit === Number.POSITIVE_INFINITY ? DEFAULT_STACK : Math.max(limit, 131072), MAX_STACK),
+  );
   const stackTop = mm.space.maxAddress - 4096 - randomPages(0, 1 << 20);
   mm.mmapTop = stackTop - Math.max(stackSize, 128 << 20) - randomPages(1, 1 << 20);
 
@@ -325,7 +330,9 @@ function placeProgram(mm: Mm, elf: Elf): number {
 }
 
 function protOf(segment: Segment): number {
-  return (segment.flags & 4 ? PROT_READ : 0) | (segment.flags & 2 ? PROT_WRITE : 0) | (segment.flags & 1 ? PROT_EXEC : 0);
+  return (
+    (segment.flags & 4 ? PROT_READ : 0) | (segment.flags & 2 ? PROT_WRITE : 0) | (segment.flags & 1 ? PROT_EXEC : 0)
+  );
 }
 
 /** Maps the loadable segments of an image at its bias. */
@@ -490,4 +497,3 @@ function buildStack(
   const written = mm.copyOut(sp, block, from, total - from);
   return written === total - from ? sp : -ENOMEM;
 }
-

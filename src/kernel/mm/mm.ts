@@ -4,11 +4,12 @@
  * The kernel decides (placement, limits, permission), the platform's AddressSpace carries it out. Untrusted addresses
  * reach memory only through here. Source: mmap(2), brk(2), mremap(2).
  */
-import { EFAULT, ENAMETOOLONG, ENOMEM } from "../abi/errno.ts";
-import { decodeName } from "../abi/bytes.ts";
+
 import type { AddressSpace, HostMemory } from "../../platform/platform.ts";
+import { decodeName } from "../abi/bytes.ts";
+import { EFAULT, ENAMETOOLONG, ENOMEM } from "../abi/errno.ts";
 import type { File } from "../vfs/file.ts";
-import { PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE, Vma, VMA_DONTFORK, VMA_WIPEONFORK, VmaList } from "./vma.ts";
+import { PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE, VMA_DONTFORK, VMA_WIPEONFORK, Vma, VmaList } from "./vma.ts";
 
 export const pageDown = (addr: number): number => addr - (addr % PAGE_SIZE);
 export const pageUp = (addr: number): number => Math.ceil(addr / PAGE_SIZE) * PAGE_SIZE;
@@ -338,4 +339,3 @@ export function getU64(view: DataView, at: number): number {
 export function getS64(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getInt32(at + 4, true) * 4294967296;
 }
-

@@ -8,8 +8,8 @@
  */
 import { memoryUse } from "../fs/proc/usage.ts";
 import type { Kernel } from "../kernel.ts";
-import { killProcess } from "../task/exit.ts";
 import { SIGKILL } from "../signal/numbers.ts";
+import { killProcess } from "../task/exit.ts";
 import type { Process } from "../task/process.ts";
 import { Timer } from "../time/timers.ts";
 import type { Mm } from "./mm.ts";

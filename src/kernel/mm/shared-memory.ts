@@ -1,7 +1,8 @@
 /** Shared anonymous memory (MAP_SHARED|MAP_ANONYMOUS): a memfd of its own, shown as /dev/zero (deleted). */
-import { encodeCString } from "../abi/bytes.ts";
-import type { HostMemory } from "../../platform/platform.ts";
+
 import { closeFd, ftruncate, memfdCreate } from "../../native/host.ts";
+import type { HostMemory } from "../../platform/platform.ts";
+import { encodeCString } from "../abi/bytes.ts";
 import { File } from "../vfs/file.ts";
 
 const NAME = encodeCString("runts-shared");

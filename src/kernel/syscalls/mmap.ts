@@ -5,17 +5,7 @@
  * Gaps: MAP_LOCKED and mlock keep the flag but do not pin host memory; MAP_HUGETLB is refused; MAP_GROWSDOWN maps a
  * fixed area.
  */
-import {
-  EACCES,
-  EBADF,
-  EEXIST,
-  EFAULT,
-  EINVAL,
-  ENOMEM,
-  EOPNOTSUPP,
-  EOVERFLOW,
-  EPERM,
-} from "../abi/errno.ts";
+import { EACCES, EBADF, EEXIST, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM } from "../abi/errno.ts";
 import { addr, fd, flags, int, long, off, outStruct, size } from "../args.ts";
 import { pageDown, pageUp } from "../mm/mm.ts";
 import { SharedMemoryFile } from "../mm/shared-memory.ts";
@@ -165,16 +155,20 @@ export const msync = syscall(
   },
 );
 
-export const mincore = syscall("mincore", { addr, length: size, vec: outStruct() }, (task, { addr: at, length, vec }) => {
-  if (at % 4096 !== 0) return -EINVAL;
-  if (!task.mm.validRange(at, length)) return -ENOMEM;
-  const whole = pageUp(length);
-  if (whole === 0) return 0;
-  if (!mapped(task, at, whole)) return -ENOMEM;
-  const pages = new Uint8Array(whole / 4096);
-  const result = task.mm.space.mincore ? task.mm.space.mincore(at, whole, pages) : (pages.fill(1), 0);
-  return result < 0 ? result : task.mm.writeBytes(vec, pages);
-});
+export const mincore = syscall(
+  "mincore",
+  { addr, length: size, vec: outStruct() },
+  (task, { addr: at, length, vec }) => {
+    if (at % 4096 !== 0) return -EINVAL;
+    if (!task.mm.validRange(at, length)) return -ENOMEM;
+    const whole = pageUp(length);
+    if (whole === 0) return 0;
+    if (!mapped(task, at, whole)) return -ENOMEM;
+    const pages = new Uint8Array(whole / 4096);
+    const result = task.mm.space.mincore ? task.mm.space.mincore(at, whole, pages) : (pages.fill(1), 0);
+    return result < 0 ? result : task.mm.writeBytes(vec, pages);
+  },
+);
 
 const MADV_DONTNEED = 4;
 const MADV_FREE = 8;
@@ -191,7 +185,8 @@ const MADV_DONTNEED_LOCKED = 24;
 /** Advice that is only about speed: NORMAL, RANDOM, SEQUENTIAL, WILLNEED, MERGEABLE.., HUGEPAGE.., DONTDUMP, DODUMP. */
 const HINTS = new Set([0, 1, 2, 3, 12, 13, 14, 15, 16, 17]);
 export const madvise = syscall("madvise", { addr, length: size, advice: int }, (task, { addr: at, length, advice }) => {
-  const known = HINTS.has(advice) || (advice >= 8 && advice <= 11) || advice === MADV_DONTNEED || (advice >= 18 && advice <= 24);
+  const known =
+    HINTS.has(advice) || (advice >= 8 && advice <= 11) || advice === MADV_DONTNEED || (advice >= 18 && advice <= 24);
   if (!known || at % 4096 !== 0) return -EINVAL;
   const whole = pageUp(length);
   if (length > 0 && (whole === 0 || !task.mm.validRange(at, whole))) return -EINVAL;
@@ -296,7 +291,8 @@ export const mremap = syscall(
   (task, { oldAddr, oldLength, newLength, flags, newAddr }) => {
     const mm = task.mm;
     if (flags & ~7 || (flags & MREMAP_FIXED && !(flags & MREMAP_MAYMOVE)) || oldAddr % 4096 !== 0) return -EINVAL;
-    if (flags & MREMAP_DONTUNMAP && !(flags & MREMAP_MAYMOVE && pageUp(oldLength) === pageUp(newLength))) return -EINVAL;
+    if (flags & MREMAP_DONTUNMAP && !(flags & MREMAP_MAYMOVE && pageUp(oldLength) === pageUp(newLength)))
+      return -EINVAL;
     const from = pageUp(oldLength);
     const to = pageUp(newLength);
     if (to === 0) return -EINVAL;
@@ -319,7 +315,9 @@ export const mremap = syscall(
       }
       // In place, if what follows is free.
       const free =
-        oldAddr + from === vma.end && mm.vmas.overlapping(vma.end, oldAddr + to).length === 0 && mm.validRange(oldAddr, to);
+        oldAddr + from === vma.end &&
+        mm.vmas.overlapping(vma.end, oldAddr + to).length === 0 &&
+        mm.validRange(oldAddr, to);
       if (free && from > 0 && !(flags & MREMAP_DONTUNMAP)) {
         const result = mm.space.remap(oldAddr, from, oldAddr, to);
         if (result >= 0) {
