@@ -147,8 +147,8 @@ export class Pipe {
 
   /** Bytes moved, short when it became full; -EAGAIN when nothing fits, -EPIPE without readers, -EFAULT. */
   write(io: Io, packets = false): number {
-    if (this.readers === 0) return -EPIPE;
     if (io.remaining === 0) return 0;
+    if (this.readers === 0) return -EPIPE;
     let moved = 0;
     const odd = io.remaining % PAGE;
     if (odd > 0 && this.used > 0 && !packets) {

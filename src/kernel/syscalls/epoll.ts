@@ -10,7 +10,7 @@ import { EpollFile, EVENT_SIZE } from "../ipc/epoll.ts";
 import { readSigSet, useMask } from "../signal/mask.ts";
 import { syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
-import { callDeadline, FOREVER, readTimeout } from "../time/timeout.ts";
+import { deadlineOf, FOREVER, keepDeadline, readTimeout } from "../time/timeout.ts";
 import { installFile } from "../vfs/close-file.ts";
 import { POLLIN } from "../vfs/file.ts";
 import { userRange } from "../vfs/io.ts";
@@ -120,8 +120,9 @@ function wait(task: Task, epfd: number, at: number, max: number, timeoutNs: numb
 
 function waitMore(task: Task, epoll: EpollFile, timeoutNs: number): number {
   if (timeoutNs === 0) return 0;
-  const deadline = callDeadline(task, timeoutNs);
+  const deadline = deadlineOf(task, timeoutNs);
   if (deadline !== FOREVER && task.kernel.now() >= deadline) return 0;
+  keepDeadline(task, deadline);
   task.progress().file ??= epoll.retain();
   task.waitOn(epoll.waiters, POLLIN, true);
   const result = task.sleep(deadline);

@@ -21,7 +21,7 @@ import {
   untilOnClock,
 } from "../time/clock.ts";
 import { type CpuClock, checkAfterNs, cpuClock, readCpuClock } from "../time/cpu-time.ts";
-import { callDeadline } from "../time/timeout.ts";
+import { keepDeadline } from "../time/timeout.ts";
 import { fromNs, readTimespec, spanNs, writeTimespec } from "../time/timespec.ts";
 
 const TIMER_ABSTIME = 1;
@@ -54,10 +54,11 @@ function sleepFor(task: Task, clock: number, at: number, remainAt: number, absol
   if (deadline === undefined) {
     const time = readTimespec(task.mm, at);
     if (typeof time === "number") return time;
-    deadline = callDeadline(task, absolute ? untilOnClock(clock, time) : spanNs(time));
+    deadline = task.kernel.now() + (absolute ? untilOnClock(clock, time) : spanNs(time));
   }
   const now = task.kernel.now();
   if (now >= deadline) return 0;
+  keepDeadline(task, deadline);
   const result = task.sleep(deadline);
   if (result === BLOCKED) return BLOCKED;
   if (absolute) return -ERESTARTNOHAND;

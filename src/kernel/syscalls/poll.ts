@@ -9,7 +9,7 @@ import { readSigSet, useMask } from "../signal/mask.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import { RLIMIT_NOFILE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
-import { callDeadline, FOREVER, readTimeout, writeTimeLeft } from "../time/timeout.ts";
+import { AT_ONCE, deadlineOf, FOREVER, keepDeadline, readTimeout, writeTimeLeft } from "../time/timeout.ts";
 import {
   POLLERR,
   POLLHUP,
@@ -33,8 +33,8 @@ let bytes = new Uint8Array(64 * ENTRY);
 let view = new DataView(bytes.buffer);
 
 export const poll = syscall("poll", { fds: addr, nfds: uint, timeout: int }, (task, call) => {
-  const timeoutNs = call.timeout < 0 ? FOREVER : call.timeout * 1e6;
-  const result = pollFiles(task, call.fds, call.nfds, timeoutNs);
+  const deadline = call.timeout === 0 ? AT_ONCE : deadlineOf(task, call.timeout < 0 ? FOREVER : call.timeout * 1e6);
+  const result = pollFiles(task, call.fds, call.nfds, deadline);
   return result === -ERESTARTSYS ? -ERESTART_RESTARTBLOCK : result;
 });
 
@@ -49,13 +49,14 @@ export const ppoll = syscall(
       if (typeof mask === "number") return mask;
       useMask(task, mask);
     }
-    const result = pollFiles(task, call.fds, call.nfds, timeoutNs);
-    if (result !== BLOCKED) writeTimeLeft(task, call.timeout, timeoutNs);
+    const deadline = deadlineOf(task, timeoutNs);
+    const result = pollFiles(task, call.fds, call.nfds, timeoutNs === 0 ? AT_ONCE : deadline);
+    if (result !== BLOCKED) writeTimeLeft(task, call.timeout, deadline);
     return result === -ERESTARTSYS ? -ERESTARTNOHAND : result;
   },
 );
 
-function pollFiles(task: Task, at: number, count: number, timeoutNs: number): number {
+function pollFiles(task: Task, at: number, count: number, deadline: number): number {
   if (count > task.process.rlimits[RLIMIT_NOFILE]!.soft) return -EINVAL;
   const length = count * ENTRY;
   if (length > bytes.length) {
@@ -75,16 +76,14 @@ function pollFiles(task: Task, at: number, count: number, timeoutNs: number): nu
     view.setUint16(i + 6, found, true);
     if (found !== 0) ready++;
   }
-  if (ready === 0 && timeoutNs > 0) {
-    const deadline = callDeadline(task, timeoutNs);
-    if (deadline === FOREVER || task.kernel.now() < deadline) {
-      for (let i = 0; i < length; i += ENTRY) {
-        const fd = view.getInt32(i, true);
-        if (fd < 0) continue;
-        task.waitOn(task.files.getOpen(fd)!.queueFor(task), view.getUint16(i + 4, true) | POLLERR | POLLHUP);
-      }
-      return task.sleep(deadline);
+  if (ready === 0 && deadline !== AT_ONCE && (deadline === FOREVER || task.kernel.now() < deadline)) {
+    for (let i = 0; i < length; i += ENTRY) {
+      const fd = view.getInt32(i, true);
+      if (fd < 0) continue;
+      task.waitOn(task.files.getOpen(fd)!.queueFor(task), view.getUint16(i + 4, true) | POLLERR | POLLHUP);
     }
+    keepDeadline(task, deadline);
+    return task.sleep(deadline);
   }
   if (count > 0 && task.mm.writeBytes(at, bytes, length) < 0) return -EFAULT;
   return ready;

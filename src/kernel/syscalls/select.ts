@@ -1,14 +1,15 @@
 /**
  * select, pselect6.
  *
- * Manual page: select(2). Linux: fs/select.c. The sets are bitmaps of 64-bit words; only the first `nfds` bits count.
+ * Manual page: select(2). Linux: fs/select.c. The sets are bitmaps of 64-bit words; only the first `nfds` bits count, and
+ * of those only what the descriptor table has room for.
  */
 import { EBADF, EFAULT, EINVAL, ERESTARTNOHAND, ERESTARTSYS } from "../abi/errno.ts";
 import { addr, inStruct, int } from "../args.ts";
 import { readSigSet, useMask } from "../signal/mask.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
-import { callDeadline, FOREVER, readTimeout, timeLeft, writeTimeLeft } from "../time/timeout.ts";
+import { AT_ONCE, deadlineOf, FOREVER, keepDeadline, readTimeout, timeLeft, writeTimeLeft } from "../time/timeout.ts";
 import { fromNs, writeTimeval } from "../time/timespec.ts";
 import {
   POLLERR,
@@ -41,9 +42,11 @@ export const select = syscall(
       if (sec < 0 || usec < 0) return -EINVAL;
       timeoutNs = sec * 1e9 + usec * 1000;
     }
-    const result = selectFiles(task, call.nfds, [call.readfds, call.writefds, call.exceptfds], timeoutNs);
+    const deadline = deadlineOf(task, timeoutNs);
+    const sets = [call.readfds, call.writefds, call.exceptfds];
+    const result = selectFiles(task, call.nfds, sets, timeoutNs === 0 ? AT_ONCE : deadline);
     if (result !== BLOCKED && timeoutNs !== FOREVER)
-      writeTimeval(task.mm, call.timeout, fromNs(timeLeft(task, timeoutNs)));
+      writeTimeval(task.mm, call.timeout, fromNs(timeLeft(task, deadline)));
     return result === -ERESTARTSYS ? -ERESTARTNOHAND : result;
   },
 );
@@ -65,15 +68,17 @@ export const pselect6 = syscall(
         useMask(task, mask);
       }
     }
-    const result = selectFiles(task, call.nfds, [call.readfds, call.writefds, call.exceptfds], timeoutNs);
-    if (result !== BLOCKED) writeTimeLeft(task, call.timeout, timeoutNs);
+    const deadline = deadlineOf(task, timeoutNs);
+    const sets = [call.readfds, call.writefds, call.exceptfds];
+    const result = selectFiles(task, call.nfds, sets, timeoutNs === 0 ? AT_ONCE : deadline);
+    if (result !== BLOCKED) writeTimeLeft(task, call.timeout, deadline);
     return result === -ERESTARTSYS ? -ERESTARTNOHAND : result;
   },
 );
 
-function selectFiles(task: Task, asked: number, sets: readonly number[], timeoutNs: number): number {
+function selectFiles(task: Task, asked: number, sets: readonly number[], deadline: number): number {
   if (asked < 0) return -EINVAL;
-  const count = Math.min(asked, Math.max(64, Math.ceil(task.files.end / 64) * 64));
+  const count = Math.min(asked, task.files.capacity);
   const length = Math.ceil(count / 64) * 8;
   const wanted = sets.map(() => new Uint8Array(length));
   for (let i = 0; i < 3; i++)
@@ -98,12 +103,10 @@ function selectFiles(task: Task, asked: number, sets: readonly number[], timeout
     }
     waits.push([fd, mask]);
   }
-  if (ready === 0 && timeoutNs > 0) {
-    const deadline = callDeadline(task, timeoutNs);
-    if (deadline === FOREVER || task.kernel.now() < deadline) {
-      for (const [fd, mask] of waits) task.waitOn(task.files.getOpen(fd)!.queueFor(task), mask);
-      return task.sleep(deadline);
-    }
+  if (ready === 0 && deadline !== AT_ONCE && (deadline === FOREVER || task.kernel.now() < deadline)) {
+    for (const [fd, mask] of waits) task.waitOn(task.files.getOpen(fd)!.queueFor(task), mask);
+    keepDeadline(task, deadline);
+    return task.sleep(deadline);
   }
   for (let i = 0; i < 3; i++)
     if (sets[i] !== 0 && length > 0 && task.mm.writeBytes(sets[i]!, found[i]!) < 0) return -EFAULT;

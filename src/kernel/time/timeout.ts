@@ -8,15 +8,29 @@ import { EFAULT, EINVAL } from "../abi/errno.ts";
 import { setU64 } from "../mm/mm.ts";
 import type { Task } from "../task/task.ts";
 
+/** The deadline of calls that do not wait. */
+export const AT_ONCE = 0;
 /** No time limit. */
 export const FOREVER = Number.POSITIVE_INFINITY;
 
-/** The call's deadline; `timeoutNs` counts only on its first run. */
+/**
+ * The call's deadline on CLOCK_MONOTONIC; `timeoutNs` counts only on its first run. Keep it (`keepDeadline`) before
+ * waiting.
+ */
+export function deadlineOf(task: Task, timeoutNs: number): number {
+  const kept = task.restart?.deadline;
+  if (kept !== undefined) return kept;
+  return timeoutNs === FOREVER ? FOREVER : task.kernel.now() + timeoutNs;
+}
+/** Both in one. */
 export function callDeadline(task: Task, timeoutNs: number): number {
-  const restart = task.progress();
-  if (restart.deadline === undefined)
-    restart.deadline = timeoutNs === FOREVER ? FOREVER : task.kernel.now() + timeoutNs;
-  return restart.deadline;
+  const deadline = deadlineOf(task, timeoutNs);
+  keepDeadline(task, deadline);
+  return deadline;
+}
+/** The call is about to wait: its deadline stays the same when it is run again. */
+export function keepDeadline(task: Task, deadline: number): void {
+  task.progress().deadline = deadline;
 }
 
 /** A struct timespec as nanoseconds; FOREVER for NULL; -EFAULT, -EINVAL. */
@@ -30,22 +44,18 @@ export function readTimeout(task: Task, at: number): number {
   return sec * 1e9 + nsec;
 }
 
-/**
- * Writes back how much of a timespec is left, as ppoll and pselect do. A bad address is ignored, as on Linux.
- */
-export function writeTimeLeft(task: Task, at: number, timeoutNs: number): void {
-  if (at === 0 || timeoutNs === FOREVER) return;
-  const left = timeLeft(task, timeoutNs);
+/** Writes back how much of a timespec is left, as ppoll and pselect do. A bad address is ignored, as on Linux. */
+export function writeTimeLeft(task: Task, at: number, deadline: number): void {
+  if (at === 0 || deadline === FOREVER) return;
+  const left = timeLeft(task, deadline);
   setU64(spanView, 0, Math.floor(left / 1e9));
   setU64(spanView, 8, left % 1e9);
   task.mm.writeBytes(at, span);
 }
 
-/** Nanoseconds until the call's deadline, at least 0. */
-export function timeLeft(task: Task, timeoutNs: number): number {
-  const deadline = task.restart?.deadline;
-  if (deadline === undefined) return timeoutNs;
-  return deadline === FOREVER ? FOREVER : Math.max(0, deadline - task.kernel.now());
+/** Nanoseconds until a deadline, at least 0. */
+export function timeLeft(task: Task, deadline: number): number {
+  return Math.max(0, deadline - task.kernel.now());
 }
 
 const span = new Uint8Array(16);

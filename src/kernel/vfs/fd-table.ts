@@ -8,6 +8,20 @@ import type { File } from "./file.ts";
 
 const O_PATH = 0o10000000;
 
+/** Numbers in a new table, and the unit in which it grows. */
+const SMALL = 64;
+const UNIT = 128;
+
+/** What a program finds that a shell has started: shells keep a descriptor at 255. */
+const INHERITED = 256;
+
+/** Room that a table makes when it needs number `fd`. */
+function capacityFor(fd: number): number {
+  let units = 1;
+  while (units * UNIT <= fd) units *= 2;
+  return units * UNIT;
+}
+
 export class FdTable {
   /** Tasks that share it (CLONE_FILES). */
   users = 1;
@@ -15,6 +29,8 @@ export class FdTable {
   private cloexec = new Set<number>();
   /** No free number below this. */
   private lowestFree = 0;
+  /** Numbers that Linux' table would have room for by now: select looks no further. */
+  capacity = INHERITED;
 
   /** The open file at fd, whatever it is (O_PATH too). */
   get(fd: number): File | undefined {
@@ -32,6 +48,7 @@ export class FdTable {
     while (this.files[fd] !== undefined) fd++;
     if (fd >= limit) return -EMFILE;
     if (min <= this.lowestFree) this.lowestFree = fd + 1;
+    if (fd >= this.capacity) this.capacity = capacityFor(fd);
     this.files[fd] = file;
     if (closeOnExec) this.cloexec.add(fd);
     else this.cloexec.delete(fd);
@@ -48,6 +65,7 @@ export class FdTable {
   /** Puts file at exactly fd and returns what was there, for the caller to close. Takes over the caller's reference. */
   replace(fd: number, file: File, closeOnExec: boolean): File | undefined {
     const old = this.files[fd];
+    if (fd >= this.capacity) this.capacity = capacityFor(fd);
     this.files[fd] = file;
     if (closeOnExec) this.cloexec.add(fd);
     else this.cloexec.delete(fd);
@@ -112,6 +130,8 @@ export class FdTable {
     table.files = this.files.slice();
     table.cloexec = new Set(this.cloexec);
     table.lowestFree = this.lowestFree;
+    table.capacity = SMALL;
+    if (this.end > SMALL) table.capacity = capacityFor(this.end - 1);
     for (const file of table.files) file?.retain();
     return table;
   }
