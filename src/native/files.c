@@ -93,6 +93,8 @@ int h_open_regular(int dirfd, const char *name, int flags, double ino)
 /* A new regular file, open for reading and writing. */
 int h_create_regular(int dirfd, const char *name, int mode) { return open_beneath(dirfd, name, O_CREAT | O_EXCL | O_RDWR | O_NOCTTY, mode); }
 
+int h_syncfs(int fd) { return syncfs(fd) < 0 ? -errno : 0; }
+
 /* chmod that does not follow links. */
 int h_chmod(int dirfd, const char *name, int mode)
 {

@@ -6,6 +6,7 @@ const symbols = bind({
   h_open_directory: { args: [i32, pointer, i32], returns: i32 },
   h_open_regular: { args: [i32, pointer, i32, f64], returns: i32 },
   h_create_regular: { args: [i32, pointer, i32], returns: i32 },
+  h_syncfs: { args: [i32], returns: i32 },
   h_chmod: { args: [i32, pointer, i32], returns: i32 },
 });
 
@@ -38,3 +39,5 @@ export const openDirectory: (dirfd: number, name: Bytes, flags: number) => numbe
 export const openRegular: (dirfd: number, name: Bytes, flags: number, ino: number) => number = symbols.h_open_regular;
 export const createRegular: (dirfd: number, name: Bytes, mode: number) => number = symbols.h_create_regular;
 export const chmodHost: (dirfd: number, name: Bytes, mode: number) => number = symbols.h_chmod;
+/** Writes the whole host file system of a descriptor to disk. */
+export const syncHost: (fd: number) => number = symbols.h_syncfs;

@@ -5,13 +5,25 @@
  * fs/namei.c (filename_create, do_unlinkat, do_rmdir, do_renameat2, may_delete).
  */
 import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from "../abi/errno.ts";
-import { MAY_EXEC, MAY_WRITE, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from "../abi/fcntl.ts";
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISVTX } from "../abi/stat.ts";
+import { MAY_EXEC, MAY_READ, MAY_WRITE, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from "../abi/fcntl.ts";
+import {
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+  S_ISGID,
+  S_ISUID,
+  S_ISVTX,
+} from "../abi/stat.ts";
 import { CAP_MKNOD, capable } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
 import { Dentry, type Path } from "./dentry.ts";
 import type { Inode } from "./inode.ts";
-import { mayRemove, newNode, permission, writable } from "./permission.ts";
+import { mayRemove, newNode, ownerOrCapable, permission, writable } from "./permission.ts";
 import { LAST_DOT, LAST_DOTDOT, LAST_NORM, LAST_ROOT, Walk } from "./walk.ts";
 import {
   IN_ATTRIB,
@@ -109,14 +121,26 @@ export function makeSymlink(task: Task, target: string, dirfd: number, path: str
   return typeof made === "number" ? made : appeared(walk, made);
 }
 
+/** fs.protected_hardlinks=1, as everywhere: no links to what one neither owns nor may read and write. */
+function mayLink(task: Task, inode: Inode): number {
+  const attr = inode.ownership();
+  if (typeof attr === "number") return attr;
+  if (ownerOrCapable(task.cred, attr)) return 0;
+  const setId = (attr.mode & S_ISUID) !== 0 || (attr.mode & (S_ISGID | 0o010)) === (S_ISGID | 0o010);
+  if (inode.type !== S_IFREG || setId) return -EPERM;
+  return permission(task, inode, MAY_READ | MAY_WRITE) < 0 ? -EPERM : 0;
+}
+
 /** link(2): another name for what `old` is. */
 export function makeLink(task: Task, old: Path, dirfd: number, path: string): number {
   const walk = placeForNew(task, dirfd, path, false);
   if (typeof walk === "number") return walk;
   if (old.mount !== walk.mount) return -EXDEV;
+  const inode = old.dentry.inode;
+  const unsafe = mayLink(task, inode);
+  if (unsafe < 0) return unsafe;
   const denied = mayCreate(task, walk.dentry);
   if (denied < 0) return denied;
-  const inode = old.dentry.inode;
   if (inode.fs !== walk.inode.fs) return -EXDEV;
   if (inode.type === S_IFDIR) return -EPERM;
   if (old.dentry.deleted && !inode.linkable) {

@@ -11,11 +11,12 @@
  * Source: openat2(2), statx(2). Known gaps: O_TMPFILE is not supported; access control lists are not shown.
  */
 
-import { ST, ST_LENGTH, statHost } from "../../../native/files.ts";
+import { openDirectory, ST, ST_LENGTH, statHost, syncHost } from "../../../native/files.ts";
 import { closeFd, fstatfs } from "../../../native/host.ts";
 import { addressOf } from "../../../native/library.ts";
 import { encodeName } from "../../abi/bytes.ts";
 import { errnoName } from "../../abi/errno.ts";
+import { S_IFDIR } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
 import { FileSystem, type StatFs } from "../../vfs/inode.ts";
 import { HostNode } from "./node.ts";
@@ -151,6 +152,15 @@ export class HostFs extends FileSystem {
       namelen: namelen!,
       flags: flags!,
     };
+  }
+
+  override sync(): number {
+    if (this.readonly || this.root.type !== S_IFDIR) return 0;
+    const fd = openDirectory(this.rootFd, cname("."), 0);
+    if (fd < 0) return fd;
+    const result = syncHost(fd);
+    closeFd(fd);
+    return result;
   }
 
   override release(): void {
