@@ -3,13 +3,16 @@
  *
  * One per kernel. A family is added by `registerFamily`.
  */
-import { EAFNOSUPPORT, EINVAL, ENOTTY, EOPNOTSUPP } from "../abi/errno.ts";
+import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Task } from "../task/task.ts";
-import { AF_INET, AF_INET6, AF_MAX, AF_UNIX, SOCK_MAX } from "./abi.ts";
+import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
 import { TcpState } from "./inet/tcp.ts";
+import { interfaceIoctl } from "./interfaces.ts";
+import { netlinkFamily } from "./netlink/netlink.ts";
+import { NetlinkPorts } from "./netlink/ports.ts";
 import type { Family, Socket } from "./socket.ts";
 import { LoopbackStack, type NetworkStack } from "./stack.ts";
 import { unixFamily } from "./unix/family.ts";
@@ -22,12 +25,14 @@ export class Network {
   readonly inFlight = new InFlight();
   readonly tcpPorts = new PortTable();
   readonly udpPorts = new PortTable();
+  readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
   /** Devices, addresses and routes. */
   stack: NetworkStack = new LoopbackStack();
 
   constructor(readonly kernel: Kernel) {
     this.registerFamily(AF_UNIX, unixFamily);
+    this.registerFamily(AF_NETLINK, netlinkFamily);
     this.registerFamily(AF_INET, inetFamily(AF_INET));
     this.registerFamily(AF_INET6, inetFamily(AF_INET6));
   }
@@ -60,7 +65,7 @@ export class Network {
   }
 
   /** SIOCGIF* and kin, the same on every socket. */
-  interfaceIoctl(_task: Task, _request: number, _arg: number): number {
-    return -ENOTTY;
+  interfaceIoctl(task: Task, request: number, arg: number): number {
+    return interfaceIoctl(task, this.stack, request, arg);
   }
 }
