@@ -49,7 +49,7 @@ static int write_file(const char *path, const char *text)
  *
  * fds: nfds descriptors that become 0, 1, 2… of the new process; every other one is closed. flags: CLONE_NEW*.
  * uid_map, gid_map: text for /proc/PID/uid_map and gid_map, empty without CLONE_NEWUSER; setgroups_deny: as an
- * unprivileged user must. netns: descriptor of a network namespace to join, or -1. tty: make descriptor 0 the
+ * unprivileged user must. netns: descriptor of a network namespace to join, or -1. tty: if not 0, the descriptor of the new process that becomes its
  * controlling terminal. die: SIGKILL it when the calling thread's process ends.
  *
  * Returns the pid in our pid namespace, or -errno.

@@ -56,7 +56,8 @@ export function isOrphaned(group: ProcessGroup, leaving: Process | null = null):
   for (const process of group.members) {
     if (process === leaving || process.zombie) continue;
     const { parent } = process;
-    if (parent === null || parent === process.kernel.init) continue;
+    // A container's init counts as any other parent: only the host's own does not.
+    if (parent === null) continue;
     if (parent.group !== group && parent.group.session === group.session) return false;
   }
   return true;
