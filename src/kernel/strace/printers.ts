@@ -446,5 +446,24 @@ export const filledIn: Readonly<Record<string, readonly string[]>> = {
   ioctl: ["arg"],
 };
 
+const FUTEX_ARGUMENTS: Readonly<Record<number, number>> = { 0: 4, 1: 3, 2: 2, 6: 4, 7: 2, 8: 2, 10: 3, 13: 4 };
+const modeCounts =
+  (flagsAt: number) =>
+  (call: Readonly<Record<string, unknown>>): number =>
+    num(call["flags"]) & 0o20000100 ? flagsAt + 2 : flagsAt + 1;
+/** Commands of fcntl without an argument: F_GETFD, F_GETFL, F_GETOWN, F_GETSIG, F_GETLEASE, F_GETPIPE_SZ, F_GET_SEALS. */
+const FCNTL_SHORT = new Set([1, 3, 9, 11, 1025, 1032, 1034]);
+
+/** How many arguments mean something, where that depends on the others. */
+export const argumentCount: Readonly<Record<string, (call: Readonly<Record<string, unknown>>) => number>> = {
+  open: modeCounts(1),
+  openat: modeCounts(2),
+  futex: (call) => FUTEX_ARGUMENTS[num(call["op"]) & 0x7f] ?? 6,
+  fcntl: (call) => (FCNTL_SHORT.has(num(call["cmd"])) ? 2 : 3),
+  preadv: () => 4,
+  pwritev: () => 4,
+  mremap: (call) => (num(call["flags"]) & 2 ? 5 : 4),
+};
+
 /** Calls whose result is an address. */
 export const returnsAddress: ReadonlySet<string> = new Set(["mmap", "brk", "mremap", "shmat"]);

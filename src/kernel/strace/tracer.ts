@@ -22,7 +22,7 @@ import type { SigInfo } from "../signal/task-signals.ts";
 import { NO_RETURN, type SyscallDeclaration } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import { errnoText } from "./errno-text.ts";
-import { address, filledIn, printers, returnsAddress, signalText } from "./printers.ts";
+import { address, argumentCount, filledIn, printers, returnsAddress, signalText } from "./printers.ts";
 
 /** Results start in this column, as strace has them. */
 const RESULT_COLUMN = 40;
@@ -166,7 +166,8 @@ export class Tracer {
     const before = Number.isNaN(result);
     const filled = filledIn[name];
     const { argNames, args } = declaration;
-    for (; begun.next < argNames.length; begun.next++) {
+    const shown = Math.min(argNames.length, argumentCount[name]?.(call) ?? argNames.length);
+    for (; begun.next < shown; begun.next++) {
       const argument = argNames[begun.next]!;
       const type = args[argument]!;
       const out = type.out === true || filled?.includes(argument) === true;
@@ -189,6 +190,11 @@ export class Tracer {
     if (printer !== undefined && typeof value === "number") {
       const text = printer(value, task, begun.call, result);
       return text ?? address(value);
+    }
+    // Reading only is the absence of a flag.
+    if (argument === "flags" && begun.name.startsWith("open") && typeof value === "number" && (value & 3) === 0) {
+      const rest = value === 0 ? "" : `|${type.format!(value, task, begun.call, 0)}`;
+      return `O_RDONLY${rest}`;
     }
     if (type.kind === "signal" && typeof value === "number") return value === 0 ? "0" : signalText(value);
     if (type.format) return type.format(value, task, begun.call, Number.isNaN(result) ? 0 : result);

@@ -139,6 +139,7 @@ export class DescriptorDirectory extends PseudoDirectory {
 
 function fdLink(target: Target, fd: number): LinkEntry {
   return {
+    size: 64,
     readlink(_task, reader) {
       const file = tableOf(target)?.get(fd);
       return file === undefined ? -ENOENT : fileName(reader, file);

@@ -26,6 +26,8 @@ export interface FileEntry {
 /** A link of /proc/PID. */
 export interface LinkEntry {
   readonly only?: "process" | "thread";
+  /** st_size, where Linux shows one. */
+  readonly size?: number;
   readlink(task: Task, reader: Task): string | number;
   follow(task: Task, reader: Task): Path | number;
 }
@@ -88,6 +90,9 @@ export class ProcessLink extends PseudoLinkBase {
   }
   override time(): Timespec {
     return processTime(this.target);
+  }
+  override size(): number {
+    return this.entry.size ?? 0;
   }
   private reach(reader: Task): Task | number {
     const task = this.target.task;
