@@ -49,7 +49,10 @@ export interface LaunchOptions {
   debug: boolean;
   /** null: off; [] : every call; otherwise the calls named. */
   strace: readonly string[] | null;
-  /** Where debug and strace lines go: a path, or null for descriptor 2 of the launching command. */
+  /**
+   * Where the kernel's lines go (debug, strace, and its warnings and errors): a path, or null for descriptor 2 of the
+   * launching command. What concerns the caller's spec belongs into the launch's answer, see SandboxHandle.warnings.
+   */
   debugLog: string | null;
   /**
    * Existing directory that will hold the control socket (`control.sock`), and into which the sandbox writes, when the
@@ -165,6 +168,8 @@ export class ControlError extends Error {
 
 /** A launched or attached sandbox. */
 export interface SandboxHandle extends ProcessRef {
+  /** After a launch: what of the spec was accepted and has no effect, for the command's log. */
+  readonly warnings?: readonly string[];
   /** Rejects with ControlError when refused, with RuntimeError "sandbox" when the sandbox went away. */
   request<M extends keyof ControlMethods>(
     method: M,

@@ -81,8 +81,11 @@ async function run(context: CommandContext, values: FlagValues<typeof flags>, ar
       });
     });
     try {
+      // Asked before the start: a short program may have taken the sandbox with it before a later question arrives.
+      const waiting = sandbox.request("wait", { id: options.id });
+      waiting.catch(() => {});
       await sandbox.request("start", { id: options.id });
-      const status = await sandbox.request("wait", { id: options.id });
+      const status = await waiting;
       await bridge?.finish();
       if (status.explanation !== undefined) log.warn(status.explanation);
       return exitCodeOf(status);

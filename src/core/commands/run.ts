@@ -78,8 +78,11 @@ async function runAttached(
       handle.request("signal", { id, signal }).catch((error: unknown) => context.log.debug(describe(error)));
     });
     try {
+      // Asked before the start: a short program may have taken the sandbox with it before a later question arrives.
+      const waiting = handle.request("wait", { id });
+      waiting.catch(() => {});
       await containers.start(id, handle);
-      const status = await handle.request("wait", { id });
+      const status = await waiting;
       await bridge?.finish();
       if (status.explanation !== undefined) context.log.warn(status.explanation);
       return exitCodeOf(status);

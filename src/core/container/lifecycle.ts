@@ -316,7 +316,8 @@ export class Containers {
       network: globals.network as LaunchOptions["network"],
       debug: globals.debug,
       strace: straceNames(globals["strace"]),
-      debugLog: globals.debugLog ?? null,
+      // The container's standard error is its own: the kernel writes to it only when somebody wants to watch.
+      debugLog: globals.debugLog ?? (globals.debug || globals["strace"] !== undefined ? null : "/dev/null"),
       stateDirectory: locked.directory,
       stdio,
       terminal,
@@ -324,7 +325,9 @@ export class Containers {
       dieWithParent: !detached,
     };
     await plugins.run("sandbox:launching", { container: this.seen(locked), options });
-    return (await this.launcher()).launch(options);
+    const sandbox = await (await this.launcher()).launch(options);
+    for (const warning of sandbox.warnings ?? []) this.context.log.warn(warning);
+    return sandbox;
   }
 
   /** Takes down what a failed create or start has made. Failures on the way are kept with the error. */
