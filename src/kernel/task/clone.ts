@@ -186,6 +186,7 @@ export function cloneTask(task: Task, request: CloneRequest): Task | number {
   if (thread) {
     process.actions.users++;
     process.tasks.push(child);
+    process.threaded = true;
     addTask(kernel, child);
   } else addLeader(kernel, owner, child);
   pidFile?.bind(owner, thread ? child : null);

@@ -56,6 +56,8 @@ export class Process {
   dumpable = 1;
   /** prctl(PR_SET_THP_DISABLE): kept, nothing more. */
   thpDisabled = false;
+  /** Has had more than one thread: its processor time is not that of its leader. */
+  threaded = false;
   /** Has called execve since fork (setpgid's EACCES). */
   execed = false;
   readonly rlimits: Rlimit[];

@@ -27,7 +27,7 @@ export function processCpuNs(process: Process): number {
 /** Nanoseconds that one thread has used. */
 export function threadCpuNs(task: Task): number {
   const { process } = task;
-  if (process.tasks.length > 1 && task.ctx?.hostTid) {
+  if (process.threaded && task.ctx?.hostTid) {
     const text = readStubFile(task.kernel, task.mm.space.hostPid, `task/${task.ctx.hostTid}/schedstat`, 128);
     if (text !== "") return Number(text.slice(0, text.indexOf(" ")));
   }
