@@ -11,7 +11,7 @@ import { addr, fd, size, uint } from "../args.ts";
 import { PipeFile } from "../ipc/pipe.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
-import { type File } from "../vfs/file.ts";
+import type { File } from "../vfs/file.ts";
 import { MAX_RW_COUNT } from "../vfs/io.ts";
 import { AT_POSITION } from "../vfs/read-write.ts";
 import { copyFromFile, spliceFromPipe } from "../vfs/transfer.ts";
@@ -22,7 +22,7 @@ export const sendfile = syscall("sendfile", { out_fd: fd, in_fd: fd, offset: add
   let at = AT_POSITION;
   if (call.offset !== 0) {
     at = readOffset(task, call.offset);
-    if (at === -EFAULT) return -EFAULT;
+    if (Number.isNaN(at)) return -EFAULT;
   }
   if (input === undefined || !input.readable) return -EBADF;
   if (call.offset !== 0) {
@@ -54,20 +54,20 @@ export const copy_file_range = syscall(
     let to = AT_POSITION;
     if (call.off_in !== 0) {
       from = readOffset(task, call.off_in);
-      if (from === -EFAULT) return -EFAULT;
+      if (Number.isNaN(from)) return -EFAULT;
     } else if (input.seekable) from = input.seek(task, 0, 1);
     if (call.off_out !== 0) {
       to = readOffset(task, call.off_out);
-      if (to === -EFAULT) return -EFAULT;
+      if (Number.isNaN(to)) return -EFAULT;
     } else if (output.seekable) to = output.seek(task, 0, 1);
     if (call.flags !== 0) return -EINVAL;
     const types = [input, output].map((file) => (file.inode === null ? 0 : file.inode.type));
     if (types.includes(S_IFDIR)) return -EISDIR;
     if (types[0] !== S_IFREG || types[1] !== S_IFREG) return -EINVAL;
     if (!input.readable || !output.writable || output.flags & O_APPEND) return -EBADF;
+    // Linux adds as unsigned 64-bit numbers: cp(1) asks for nearly 2^63 bytes, and -1 is the largest offset there is.
+    if (unsigned(from) + call.len >= 2 ** 64 || unsigned(to) + call.len >= 2 ** 64) return -EOVERFLOW;
     if (from < 0 || to < 0) return -EINVAL;
-    // Linux adds as unsigned 64-bit numbers: cp(1) asks for nearly 2^63 bytes.
-    if (from + call.len >= 2 ** 64 || to + call.len >= 2 ** 64) return -EOVERFLOW;
     const length = Math.min(call.len, MAX_RW_COUNT, Math.max(0, input.size() - from));
     if (input.inode === output.inode && to + length > from && to < from + length) return -EINVAL;
     if (length === 0) return 0;
@@ -78,12 +78,14 @@ export const copy_file_range = syscall(
   },
 );
 
-/** A loff_t of the guest. -EFAULT, or a number (negative: the caller's EINVAL). */
+function unsigned(value: number): number {
+  return value < 0 ? value + 2 ** 64 : value;
+}
+
+/** A loff_t of the guest; NaN: EFAULT. */
 export function readOffset(task: Task, at: number): number {
   const view = task.mm.readStruct(at, 8);
-  if (view === null) return -EFAULT;
-  const value = view.getUint32(0, true) + view.getInt32(4, true) * 4294967296;
-  return value < 0 ? Number.MIN_SAFE_INTEGER : value;
+  return view === null ? Number.NaN : view.getUint32(0, true) + view.getInt32(4, true) * 4294967296;
 }
 
 /** Writes the new offset back, or moves the file's position when the call gave none. */

@@ -31,11 +31,11 @@ export const splice = syscall(
     let to = AT_POSITION;
     if (call.off_out !== 0) {
       to = readOffset(task, call.off_out);
-      if (to === -EFAULT) return -EFAULT;
+      if (Number.isNaN(to)) return -EFAULT;
     }
     if (call.off_in !== 0) {
       from = readOffset(task, call.off_in);
-      if (from === -EFAULT) return -EFAULT;
+      if (Number.isNaN(from)) return -EFAULT;
     }
     if (!input.readable || !output.writable) return -EBADF;
     const length = Math.min(call.len, MAX_RW_COUNT);
@@ -47,14 +47,14 @@ export const splice = syscall(
         return spliceFromPipe(task, fromPipe, toPipe, AT_POSITION, length, nonBlocking);
       }
       if (call.off_out !== 0 && !output.seekable) return -EINVAL;
-      if (to < AT_POSITION || output.flags & O_APPEND) return -EINVAL;
+      if ((call.off_out !== 0 && to < 0) || output.flags & O_APPEND) return -EINVAL;
       const n = spliceFromPipe(task, fromPipe, output, to, length, nonBlocking || input.nonBlocking);
       if (n > 0 && call.off_out !== 0 && task.mm.writeU64(call.off_out, to + n) < 0) return -EFAULT;
       return n;
     }
     if (toPipe === null) return -EINVAL;
     if (call.off_in !== 0 && !input.seekable) return -EINVAL;
-    if (from < AT_POSITION) return -EINVAL;
+    if (call.off_in !== 0 && from < 0) return -EINVAL;
     const n = spliceToPipe(task, input, from, toPipe, length, nonBlocking || output.nonBlocking);
     if (n > 0 && call.off_in !== 0 && task.mm.writeU64(call.off_in, from + n) < 0) return -EFAULT;
     return n;

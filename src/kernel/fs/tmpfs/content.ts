@@ -171,7 +171,8 @@ export class MemoryContent implements HostMemory {
       this.refundTo(Math.ceil(size / PAGE));
       return 0;
     }
-    if (size < this.size) this.zero(size, this.size, true);
+    // Even without a change of size: what fallocate reserved behind the end goes.
+    if (size <= this.size) this.zero(size, this.size, true);
     this.size = size;
     return 0;
   }
