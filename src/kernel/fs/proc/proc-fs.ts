@@ -20,6 +20,7 @@ import { Target } from "./target.ts";
 
 export class ProcFs extends PseudoFs {
   override readonly root: ProcRoot;
+  override readonly namesAppear = false;
   /** /proc/PID/net: there is one network. */
   readonly net: PseudoDirectory;
 

@@ -4,7 +4,7 @@
  * Inode numbers are made from the thread's id, so that every lookup of the same file gives the same number:
  * (id + 1) * 2^24 + area * 2^20 + index, where an area holds up to 2^20 entries (descriptors are the most).
  */
-import { ENOENT } from "../../abi/errno.ts";
+import { ENOENT, ESRCH } from "../../abi/errno.ts";
 import { S_IFDIR } from "../../abi/stat.ts";
 import { RUN_DEAD, type Task } from "../../task/task.ts";
 import type { Inode } from "../../vfs/inode.ts";
@@ -43,11 +43,13 @@ class TargetDirectory extends PseudoDirectory {
   override time() {
     return processTime(this.target);
   }
+  /** What looking for a name gives once the process is gone. */
+  protected readonly goneError: number = -ENOENT;
   override standsFor(other: Inode): boolean {
     return other instanceof TargetDirectory && other.ino === this.ino && other.target.process === this.target.process;
   }
   override lookup(name: string, task: Task, known: Inode | null = null): Inode | number {
-    return this.target.task === null ? -ENOENT : super.lookup(name, task, known);
+    return this.target.task === null ? this.goneError : super.lookup(name, task, known);
   }
   protected override checkOpen(): number {
     return this.target.task === null ? -ENOENT : 0;
@@ -68,6 +70,7 @@ class TargetDirectory extends PseudoDirectory {
 /** /proc/PID (target.thread null) or /proc/PID/task/TID. */
 export class ProcessDirectory extends TargetDirectory {
   private filled = false;
+  protected override readonly goneError = -ESRCH;
 
   constructor(target: Target) {
     const id = target.thread?.tid ?? target.process.pid;
@@ -117,6 +120,7 @@ class AttributeDirectory extends TargetDirectory {
 }
 
 class TaskDirectory extends TargetDirectory {
+  protected override readonly goneError = -ESRCH;
   constructor(target: Target, ino: number) {
     super(target, 0o555, ino);
   }

@@ -15,7 +15,7 @@ import { auxv, cmdline, environ, MemFile, maps, numaMaps, smaps, smapsRollup } f
 import { mountinfo, mounts, mountstats } from "./mounts.ts";
 import type { FileEntry, LinkEntry } from "./process-entry.ts";
 import { cpuTime, stat, statm, status } from "./status.ts";
-import { liveMm, mayInspect } from "./target.ts";
+import { liveMm, mayInspect, type Target } from "./target.ts";
 import { hex } from "./units.ts";
 
 const UNSET_ID = "4294967295";
@@ -92,13 +92,13 @@ function syscall(task: Task): string {
 /** ID maps: the one user namespace maps everything to itself. */
 const idMap = (): string => `${"0".padStart(10)} ${"0".padStart(10)} ${UNSET_ID.padStart(10)}\n`;
 
-function schedstat(task: Task): string {
-  return `${Math.floor(cpuTime(task).user)} 0 0\n`;
+function schedstat(task: Task, _reader: Task, target: Target): string {
+  return `${Math.floor(cpuTime(task, target.thread === null).user)} 0 0\n`;
 }
 
-function sched(task: Task): string {
+function sched(task: Task, _reader: Task, target: Target): string {
   const line = (name: string, value: string | number) => `${name.padEnd(45)}:${String(value).padStart(21)}\n`;
-  const runtime = (cpuTime(task).user / 1e6).toFixed(6);
+  const runtime = (cpuTime(task, target.thread === null).user / 1e6).toFixed(6);
   const { policy, nice, priority } = task.sched;
   return (
     `${task.comm} (${task.tid}, #threads: ${task.process.tasks.length})\n${"-".repeat(67)}\n` +

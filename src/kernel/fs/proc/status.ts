@@ -15,9 +15,10 @@ import type { ControllingTty } from "../../task/session.ts";
 import { RUN_BLOCKED, RUN_GUEST, RUN_READY, RUN_STOPPED, RUN_ZOMBIE, type Task } from "../../task/task.ts";
 import { userCounts } from "../../task/users.ts";
 import { readClock } from "../../time/clock.ts";
+import { processCpuNs, threadCpuNs } from "../../time/cpu-time.ts";
 import { liveMm, mayInspect, type Target } from "./target.ts";
 import { hex, hex64, kB, ticks } from "./units.ts";
-import { codeRange, memoryUse, stubCpuTime } from "./usage.ts";
+import { codeRange, memoryUse } from "./usage.ts";
 
 const CLOCK_BOOTTIME = 7;
 /** Nanoseconds from the host's boot, on the clock that uptime and start times use, at CLOCK_MONOTONIC `at`. */
@@ -44,10 +45,11 @@ function terminal(process: Process): { device: number; foreground: number } {
   return tty === null ? { device: 0, foreground: -1 } : { device: tty.rdev ?? 0, foreground: tty.foreground?.id ?? -1 };
 }
 
-/** Processor time of the threads that run now and of those that ended, in ns. */
-export function cpuTime(task: Task): { user: number; system: number } {
-  const mm = task.process.zombie ? null : liveMm(task);
-  return { user: mm === null ? 0 : stubCpuTime(mm), system: 0 };
+/** Processor time of one thread, or of the whole process, in ns. */
+export function cpuTime(task: Task, whole: boolean): { user: number; system: number } {
+  const { process } = task;
+  if (!whole) return { user: threadCpuNs(task), system: 0 };
+  return { user: processCpuNs(process) - process.systemTime, system: process.systemTime };
 }
 
 /** Sets of ignored and of caught signals. */
@@ -78,7 +80,7 @@ export function stat(task: Task, reader: Task, target: Target): string {
   const code = mm === null ? null : codeRange(mm, executableInode(process));
   const { device, foreground } = terminal(process);
   const { ignored, caught } = dispositions(process);
-  const time = cpuTime(task);
+  const time = cpuTime(task, whole);
   const { policy, priority, nice } = task.sched;
   const realtime = policy === 1 || policy === 2;
   const regs = open && task.runState !== RUN_GUEST && task.runState < RUN_ZOMBIE ? (task.ctx?.regs ?? null) : null;

@@ -10,30 +10,26 @@ import { KERNEL_RELEASE, KERNEL_VERSION } from "../../abi/version.ts";
 import type { Kernel } from "../../kernel.ts";
 import { RUN_GUEST, RUN_READY, RUN_ZOMBIE } from "../../task/task.ts";
 import { readClock } from "../../time/clock.ts";
+import { processCpuNs } from "../../time/cpu-time.ts";
 import type { PseudoDirectory } from "../pseudo/directory.ts";
 import { GeneratedFile } from "../pseudo/text.ts";
 import { readHostFile } from "./host-info.ts";
 import type { ProcFs } from "./proc-fs.ts";
 import { sinceBoot } from "./status.ts";
-import { liveMm } from "./target.ts";
 import { ticks } from "./units.ts";
-import { stubCpuTime } from "./usage.ts";
 
 /** Processor time of every guest, alive or reaped, ns. */
 function totalCpuTime(kernel: Kernel): { user: number; system: number } {
   let user = 0;
   let system = 0;
   for (const process of kernel.processes.values()) {
-    user += process.childrenUserTime;
-    system += process.childrenSystemTime;
-    if (process.zombie) continue;
-    const mm = liveMm(process.leader);
-    if (mm !== null) user += stubCpuTime(mm);
+    user += process.childrenUserTime + processCpuNs(process) - process.systemTime;
+    system += process.childrenSystemTime + process.systemTime;
   }
   return { user, system };
 }
 
-function stat({ kernel }: { kernel: Kernel }): string {
+function stat(kernel: Kernel): string {
   const { cpuCount } = kernel.hostInfo;
   const { user, system } = totalCpuTime(kernel);
   const up = sinceBoot(kernel.now());
@@ -52,7 +48,7 @@ function stat({ kernel }: { kernel: Kernel }): string {
   );
 }
 
-function uptime({ kernel }: { kernel: Kernel }): string {
+function uptime(kernel: Kernel): string {
   const up = sinceBoot(kernel.now());
   const { user, system } = totalCpuTime(kernel);
   const idle = Math.max(0, up * kernel.hostInfo.cpuCount - user - system);
@@ -100,7 +96,7 @@ function loadavg(kernel: Kernel, load: LoadAverage): string {
 }
 
 /** Lines of meminfo where the host's own cannot be read. */
-function meminfo({ kernel }: { kernel: Kernel }): string {
+export function meminfo(kernel: Kernel): string {
   const host = readHostFile(kernel.hostInfo.meminfoFd);
   if (host !== "") return host;
   const total = kernel.hostInfo.memTotal;
@@ -159,8 +155,8 @@ const VMSTAT = [
   "oom_kill",
 ];
 
-function vmstat(context: { kernel: Kernel }): string {
-  const text = meminfo(context);
+function vmstat(kernel: Kernel): string {
+  const text = meminfo(kernel);
   const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0);
   const pages: Record<string, number> = {
     nr_free_pages: kib("MemFree") / 4,
@@ -178,11 +174,10 @@ export function addSystemFiles(fs: ProcFs, root: PseudoDirectory): void {
   const load = new LoadAverage(kernel);
   const file = (name: string, read: () => string, mode?: number) =>
     root.add(name, new GeneratedFile(fs, read, null, mode));
-  const context = { kernel };
   file("cpuinfo", () => kernel.hostInfo.cpuinfo);
-  file("meminfo", () => meminfo(context));
-  file("stat", () => stat(context));
-  file("uptime", () => uptime(context));
+  file("meminfo", () => meminfo(kernel));
+  file("stat", () => stat(kernel));
+  file("uptime", () => uptime(kernel));
   file("loadavg", () => loadavg(kernel, load));
   file("version", () => `Linux version ${KERNEL_RELEASE} (runts) (TypeScript) ${KERNEL_VERSION}\n`);
   file("filesystems", () => FILESYSTEMS.map((name) => `nodev\t${name}\n`).join(""));
@@ -190,7 +185,7 @@ export function addSystemFiles(fs: ProcFs, root: PseudoDirectory): void {
   file("cmdline", () => "\n");
   file("partitions", () => "");
   file("swaps", () => "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
-  file("vmstat", () => vmstat(context));
+  file("vmstat", () => vmstat(kernel));
   file("diskstats", () => "");
   file("modules", () => "");
   file("misc", () => "");

@@ -4,7 +4,7 @@
  * Source: readdir(2). Invariant: an entry's offset depends on the entry alone (its place among the fixed ones, or its
  * key), so listing goes on correctly while computed entries come and go.
  */
-import { EACCES, EISDIR, ENOENT, ENOTDIR } from "../../abi/errno.ts";
+import { EACCES, EISDIR, ENOENT, ENOTDIR, EPERM } from "../../abi/errno.ts";
 import { directoryType, S_IFDIR } from "../../abi/stat.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
@@ -53,7 +53,19 @@ export class PseudoDirectory extends PseudoInode {
     return known instanceof PseudoInode && typeof found !== "number" && known.standsFor(found) ? known : found;
   }
   override create(): number {
-    return -EACCES;
+    return this.fs.namesAppear ? -EACCES : -ENOENT;
+  }
+  override mkdir(): number {
+    return this.fs.namesAppear ? -EPERM : -ENOENT;
+  }
+  override mknod(): number {
+    return this.mkdir();
+  }
+  override symlink(): number {
+    return this.mkdir();
+  }
+  override link(): number {
+    return this.mkdir();
   }
 
   /** The children that have a fixed order; a subclass may choose them by what the directory stands for. */

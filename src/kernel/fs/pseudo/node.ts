@@ -19,6 +19,8 @@ export abstract class PseudoFs extends FileSystem {
   /** When it was mounted, on both clocks. */
   readonly mountTime: Timespec = realtimeNow();
   readonly mountMonotonic: number;
+  /** False where Linux fails the look-up of a name that is not there even when it is to be made: ENOENT (proc). */
+  readonly namesAppear: boolean = true;
   private lastIno = 0;
 
   constructor(
@@ -28,6 +30,7 @@ export abstract class PseudoFs extends FileSystem {
     readonly magic: number,
   ) {
     super();
+    this.dev = kernel.devices.anonymous();
     this.mountMonotonic = kernel.now();
     this.source = type;
   }

@@ -7,6 +7,7 @@
 import { SYSFS_MAGIC } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
 import { bitMask, rangeList } from "../proc/status.ts";
+import { meminfo } from "../proc/system.ts";
 import { PseudoDirectory } from "../pseudo/directory.ts";
 import { PseudoLink } from "../pseudo/link.ts";
 import { PseudoFs } from "../pseudo/node.ts";
@@ -30,6 +31,37 @@ const DIRECTORIES = [
   "kernel/tracing",
   "module",
   "power",
+];
+
+/** The machine's memory as that of its one node: the lines of /proc/meminfo that nodes have, and what is used. */
+function nodeMemory(kernel: Kernel): string {
+  const all = new Map(
+    meminfo(kernel)
+      .split("\n")
+      .map((line) => /^([^:]+):\s+(\d+)/.exec(line))
+      .filter((match) => match !== null)
+      .map((match) => [match[1]!, Number(match[2])]),
+  );
+  const row = (name: string, kib: number) => `Node 0 ${`${name}:`.padEnd(15)} ${String(kib).padStart(8)} kB\n`;
+  const value = (name: string) => all.get(name) ?? 0;
+  return (
+    row("MemTotal", value("MemTotal")) +
+    row("MemFree", value("MemFree")) +
+    row("MemUsed", value("MemTotal") - value("MemFree")) +
+    NODE_LINES.map((name) => row(name, value(name))).join("") +
+    row("FilePages", value("Cached") + value("Buffers"))
+  );
+}
+const NODE_LINES = [
+  "Active",
+  "Inactive",
+  "Unevictable",
+  "Mlocked",
+  "Dirty",
+  "Writeback",
+  "Mapped",
+  "AnonPages",
+  "Shmem",
 ];
 
 export class SysFs extends PseudoFs {
@@ -94,7 +126,7 @@ export class SysFs extends PseudoFs {
     this.line(`${nodes}/node0/cpulist`, () => rangeList(this.cpus));
     this.line(`${nodes}/node0/cpumap`, () => this.mask(this.cpus));
     this.line(`${nodes}/node0/distance`, () => 10);
-    this.file(`${nodes}/node0/meminfo`, () => `Node 0 MemTotal:       ${this.kernel.hostInfo.memTotal} kB\n`);
+    this.file(`${nodes}/node0/meminfo`, () => nodeMemory(this.kernel));
     const node = this.root.directory(`${nodes}/node0`);
     for (const cpu of this.cpus) node.add(`cpu${cpu}`, new PseudoLink(this, `../../cpu/cpu${cpu}`));
   }
