@@ -4,8 +4,8 @@
  * Manual pages: chdir(2), getcwd(3), chroot(2), umask(2). Linux: fs/open.c, fs/d_path.c. Gaps: none known.
  */
 import { encodeCString } from "../abi/bytes.ts";
-import { EBADF, EFAULT, ENOENT, ENOTDIR, EPERM, ERANGE } from "../abi/errno.ts";
-import { AT_FDCWD, MAY_EXEC } from "../abi/fcntl.ts";
+import { EBADF, EFAULT, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, ERANGE } from "../abi/errno.ts";
+import { AT_FDCWD, MAY_EXEC, PATH_MAX } from "../abi/fcntl.ts";
 import { S_IFDIR } from "../abi/stat.ts";
 import { cstring, fd, mode, outBuffer, size } from "../args.ts";
 import { syscall } from "../syscall.ts";
@@ -46,6 +46,7 @@ export const getcwd = syscall("getcwd", { buffer: outBuffer("size"), size }, (ta
   const { cwd } = task.fs;
   if (cwd.dentry.deleted) return -ENOENT;
   const bytes = encodeCString(pathStringReachable(task, cwd));
+  if (bytes.length > PATH_MAX) return -ENAMETOOLONG;
   if (bytes.length > call.size) return -ERANGE;
   return task.mm.writeBytes(call.buffer, bytes) < 0 ? -EFAULT : bytes.length;
 });

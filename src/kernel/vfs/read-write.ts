@@ -12,6 +12,7 @@ import { RLIMIT_FSIZE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 import { type File, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from "./file.ts";
 import type { Io } from "./io.ts";
+import { IN_ACCESS, IN_MODIFY, notifyFile, watching } from "./watches.ts";
 
 const SIGPIPE = 13;
 const SIGXFSZ = 25;
@@ -65,6 +66,7 @@ export function readFile(task: Task, file: File, io: Io, offset: number, options
   const own = offset === AT_POSITION && file.seekable && !file.sharedPosition;
   const n = file.read(task, io, own ? file.pos : offset);
   if (own && n > 0) file.pos += n;
+  if (n > 0 && watching.count > 0) notifyFile(file, IN_ACCESS);
   if (n !== -EAGAIN || file.nonBlocking || options.nowait || options.noWaitHere) return n;
   return waitForFile(task, file, READ_EVENTS, file.readTimeoutNs);
 }
@@ -82,6 +84,7 @@ export function writeFile(task: Task, file: File, io: Io, offset: number, option
     const n = file.write(task, io, offset);
     if (n > 0) {
       moved += n;
+      if (watching.count > 0) notifyFile(file, IN_MODIFY);
       if (io.remaining > 0) continue;
       return moved;
     }
@@ -108,6 +111,7 @@ function writeSeekable(task: Task, file: File, io: Io, offset: number, options: 
   }
   const n = file.write(task, io, at);
   if (n > 0 && offset === AT_POSITION && !file.sharedPosition) file.pos = at + n;
+  if (n > 0 && watching.count > 0) notifyFile(file, IN_MODIFY);
   if (n === -EAGAIN && !file.nonBlocking && !options.nowait && !options.noWaitHere)
     return waitForFile(task, file, WRITE_EVENTS, file.writeTimeoutNs);
   return n;
