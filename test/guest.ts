@@ -33,8 +33,8 @@ export const guestNames = (): string[] =>
     .sort();
 
 /** The path of the compiled program; its name carries the hash of everything that went into it. */
-export async function compileGuest(name: string): Promise<string> {
-  const file = join(source, `${name}.c`);
+export async function compileGuest(name: string, folder = source): Promise<string> {
+  const file = join(folder, `${name}.c`);
   const text = readFileSync(file, "utf8");
   const linking = /^.*build: dynamic/.test(text) ? [] : ["-static"];
   const header = readFileSync(join(source, "guest.h"), "utf8");

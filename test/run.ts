@@ -6,11 +6,15 @@
  * RUNTS_PLATFORMS selects platforms, RUNTS_JOBS how many cases run at once, RUNTS_VERBOSE=1 names each that passed.
  */
 import { availableParallelism } from "node:os";
+import { errorGroup } from "./errors.ts";
 import { guestGroup } from "./guest.ts";
 import { installPackages } from "./harness/packages.ts";
 import { killAllRunning } from "./harness/process.ts";
 import { platforms, runts, runtsExists } from "./harness/sandbox.ts";
 import { type Group, runGroup, type Totals } from "./harness/suite.ts";
+import { programGroup } from "./programs.ts";
+import { stressGroup } from "./stress.ts";
+import { specsGroup } from "./specs/specs.ts";
 import { unitGroup } from "./unit.ts";
 
 const filters = process.argv.slice(2).filter((word) => !word.startsWith("-"));
@@ -30,7 +34,14 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
 
 await installPackages();
 console.log(`testing ${runts} on ${platforms.join(" and ")}, ${jobs} at a time`);
-const groups: Group[] = [unitGroup(filters), guestGroup(filters)];
+const groups: Group[] = [
+  unitGroup(filters),
+  specsGroup(filters),
+  guestGroup(filters),
+  programGroup(filters),
+  errorGroup(filters),
+  stressGroup(filters),
+];
 const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
 for (const group of groups) {
   if (group.cases.length === 0) continue;

@@ -5,7 +5,11 @@ static void cwd(void) {
   char b[PATH_MAX];
   long n = syscall(SYS_getcwd, b, sizeof b);
   if (n < 0) say("getcwd: %s", errno_name(errno));
-  else say("cwd %s, length %ld", strncmp(b, guest_dir, strlen(guest_dir)) ? b : b + strlen(guest_dir), strncmp(b, guest_dir, strlen(guest_dir)) ? n : n - (long)strlen(guest_dir));
+  else {
+    char *at = strstr(b, guest_dir);
+    if (at) memmove(at, at + strlen(guest_dir), strlen(at + strlen(guest_dir)) + 1), n -= strlen(guest_dir);
+    say("cwd %s, length %ld", b, n);
+  }
 }
 
 int main(void) {

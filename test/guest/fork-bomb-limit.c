@@ -13,7 +13,8 @@ int main(void) {
   CHILD("processes", {
     struct rlimit few = {20, 20};
     NEED(setrlimit(RLIMIT_NPROC, &few));
-    NEED(setresuid(64998, 64998, 64998)); /* a user nobody else runs as */
+    uid_t own = 200000 + getpid(); /* a user nobody else runs as */
+    NEED(setresuid(own, own, own));
     int n = 0;
     int e = 0;
     pid_t kids[100];
@@ -36,7 +37,8 @@ int main(void) {
   CHILD("threads", {
     struct rlimit few = {10, 10};
     NEED(setrlimit(RLIMIT_NPROC, &few));
-    NEED(setresuid(64998, 64998, 64998));
+    uid_t own = 200000 + getpid(); /* a user nobody else runs as */
+    NEED(setresuid(own, own, own));
     int n = 0;
     int e = 0;
     pthread_t t;
@@ -47,7 +49,8 @@ int main(void) {
     struct rlimit few = {30, 30};
     NEED(setrlimit(RLIMIT_NPROC, &few));
     NEED(setsid());
-    NEED(setresuid(64997, 64997, 64997));
+    uid_t own = 200000 + getpid();
+    NEED(setresuid(own, own, own));
     int p[2];
     NEED(pipe(p));
     for (int depth = 0; depth < 7; depth++)

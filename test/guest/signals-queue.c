@@ -104,7 +104,8 @@ int main(void) {
   kill(kid, SIGKILL);
   waitpid(kid, NULL, 0);
   CHILD("RLIMIT_SIGPENDING", {
-    NEED(setresuid(64999, 64999, 64999)); /* a user nobody else runs as: the limit counts per user */
+    uid_t own = 200000 + getpid(); /* a user nobody else runs as: the limit counts per user */
+    NEED(setresuid(own, own, own));
     struct rlimit few;
     getrlimit(RLIMIT_SIGPENDING, &few);
     few.rlim_cur = 10;
