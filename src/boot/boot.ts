@@ -6,7 +6,7 @@
  */
 
 import type { Plugin } from "../core/plugin.ts";
-import type { ControlMethods, ExecParams, LaunchOptions } from "../core/sandbox.ts";
+import type { LaunchOptions } from "../core/sandbox.ts";
 import { syscallDeclarations } from "../generated/syscalls.ts";
 import { encodeCString } from "../kernel/abi/bytes.ts";
 import { collectHostInfo } from "../kernel/fs/proc/host-info.ts";
@@ -14,31 +14,29 @@ import { registerFileSystems } from "../kernel/fs/register.ts";
 import { Kernel } from "../kernel/kernel.ts";
 import { KernelLog } from "../kernel/log.ts";
 import { MemoryBound } from "../kernel/mm/oom.ts";
-import { kernelInfo, sendSignal, sendToGroup } from "../kernel/signal/send.ts";
 import { Tracer } from "../kernel/strace/tracer.ts";
-import { killProcess } from "../kernel/task/exit.ts";
-import type { Process } from "../kernel/task/process.ts";
-import type { Path } from "../kernel/vfs/dentry.ts";
-import { closeFd, listen, openat2, pipe2, readFd, unixBind, unixSocket, writeFd } from "../native/host.ts";
+import { listen, openat2, pipe2, readFd, unixBind, unixSocket, writeFd } from "../native/host.ts";
 import { closeLibraryFile } from "../native/library.ts";
 import { HostPoller, type HostWatcher } from "../native/poller.ts";
 import { catchSignals, dropCapabilities, emptyRoot, exitProcess, privateMounts } from "../native/sandbox.ts";
 import type { Platform } from "../platform/platform.ts";
 import { PtracePlatform } from "../platform/ptrace/ptrace.ts";
 import { SystrapPlatform } from "../platform/systrap/systrap.ts";
-import { type Answer, ControlServer, Refusal } from "./control.ts";
+import { ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
+import { Requests } from "./requests.ts";
 import { mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
 import { closeFilter } from "./seccomp.ts";
-import { makeTask, startProgram } from "./start.ts";
-import { openStdio, reopenStdio } from "./stdio.ts";
+import { makeTask } from "./start.ts";
+import { reopenStdio } from "./stdio.ts";
 import { MessageReader, sendMessage } from "./wire.ts";
 
+const POLLIN = 1;
+const SOCK_STREAM = 1;
+const O_NONBLOCK = 0o4000;
+const O_DIRECTORY = 0o200000;
 /** Part of the host's memory that guests of a sandbox without a limit may use. */
 const DEFAULT_MEMORY_PART = 0.75;
-const SIGWINCH = 28;
-const SIGTSTP = 20;
-const POLLIN = 1;
 
 /** A line to the log descriptor, whole. */
 function logSink(fd: number): (line: string) => void {
@@ -69,37 +67,26 @@ export async function boot(_args: readonly string[], _builtIns: readonly Plugin[
   }
 }
 
-/** How a wait(2) status looks to the host half. */
-function exitStatus(status: number): ControlMethods["wait"]["result"] {
-  const signal = status & 0x7f;
-  return signal !== 0 ? { exitCode: 128 + signal, signal } : { exitCode: (status >> 8) & 0xff, signal: 0 };
-}
-
 class Sandbox implements HostWatcher {
   private readonly kernel: Kernel;
-  private readonly server: ControlServer;
-  private readonly root: Path;
-  private readonly task;
-  private started = false;
-  private committed = false;
-  private readonly waiters = new Map<number, Answer[]>();
-  private readonly statuses = new Map<number, number>();
+  private readonly requests: Requests;
   private readonly signals = new Int32Array(2);
-  private readonly stdio: number[];
 
-  constructor(private readonly options: LaunchOptions) {
+  constructor(options: LaunchOptions) {
     const log = new KernelLog(logSink(options.debugLog === null ? 2 : openLog(options.debugLog)), options.debug);
     const poller = new HostPoller();
     if (privateMounts() < 0) throw new Error("cannot make the sandbox's mounts private");
     const trees = openHostTrees(options);
     const hostInfo = collectHostInfo();
-    const listening = options.stateDirectory === null ? -1 : listenOn(options.stateDirectory);
+    const stateFd =
+      options.stateDirectory === null ? -1 : openat2(-100, encodeCString(options.stateDirectory), O_DIRECTORY, 0, 0);
+    const listening = stateFd < 0 ? -1 : listenIn(stateFd);
     const platform = makePlatform(options.platform, poller);
-    pipe2(this.signals, 0o4000);
-    this.stdio = reopenStdio(options.stdio.map((_, i) => FIRST_GUEST_FD + i));
+    pipe2(this.signals, O_NONBLOCK);
+    const stdio = reopenStdio(options.stdio.map((_, i) => FIRST_GUEST_FD + i));
     closeLibraryFile();
     closeJail(log, options.platform);
-    hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), 0o200000, 0, 0));
+    hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), O_DIRECTORY, 0, 0));
 
     this.kernel = new Kernel(platform, poller, log, syscallDeclarations);
     const kernel = this.kernel;
@@ -108,26 +95,24 @@ class Sandbox implements HostWatcher {
     if (options.spec.domainname !== undefined) kernel.domainname = options.spec.domainname;
     if (options.strace !== null) kernel.tracer = new Tracer(kernel, logSink(2), options.strace);
     registerFileSystems(kernel);
-    this.root = mountRoot(kernel, options, trees);
-    this.task = makeTask(kernel, this.root, options.id, "init");
-    mountAll(kernel, this.task, options, trees);
+    const root = mountRoot(kernel, options, trees);
+    const task = makeTask(kernel, root, options.id, "init");
+    mountAll(kernel, task, options, trees);
     const memory = options.spec.linux?.resources?.memory?.limit;
-    new MemoryBound(
-      kernel,
-      memory !== undefined && memory > 0 ? memory : hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART,
-    );
-    kernel.onRootExit = (process, status) => this.onExit(process, status);
+    const bound = new MemoryBound(kernel, hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART);
+    if (memory !== undefined && memory > 0) bound.limit = memory;
     catchSignals(this.signals[1]!);
     poller.watch(this.signals[0]!, POLLIN, this);
 
-    this.server = new ControlServer(kernel);
-    this.addMethods();
-    this.server.onClosed = (socket) => {
+    this.requests = new Requests({ kernel, options, root, task, stdio, bound, stateFd });
+    const server = new ControlServer(kernel);
+    this.requests.add(server);
+    server.onClosed = (socket) => {
       // The launching command is gone: without `commit` it meant us to go with it.
-      if (socket === CONTROL_FD && !this.committed) exitProcess(137);
+      if (socket === CONTROL_FD && !this.requests.committed) exitProcess(137);
     };
-    this.server.serve(CONTROL_FD);
-    if (listening >= 0) this.server.listen(listening);
+    server.serve(CONTROL_FD);
+    if (listening >= 0) server.listen(listening);
   }
 
   run(): void {
@@ -139,74 +124,7 @@ class Sandbox implements HostWatcher {
   hostReady(fd: number): void {
     const bytes = new Uint8Array(64);
     const n = readFd(fd, bytes, bytes.length);
-    for (let i = 0; i < n; i++) this.signal(bytes[i]!, true);
-  }
-
-  private signal(signo: number, foreground: boolean): void {
-    const init = this.kernel.init;
-    if (init === null) return;
-    const group = foreground ? (this.kernel.console?.foreground ?? null) : null;
-    if (group !== null) sendToGroup(group, kernelInfo(signo));
-    else if (signo !== SIGWINCH && signo !== SIGTSTP) sendSignal(init, kernelInfo(signo));
-  }
-
-  private onExit(process: Process, status: number): void {
-    this.statuses.set(process.pid, status);
-    for (const answer of this.waiters.get(process.pid) ?? []) answer.resolve(exitStatus(status));
-    this.waiters.delete(process.pid);
-    if (process === this.task.process) {
-      this.kernel.log.debug(`init ended with status 0x${status.toString(16)}`);
-      exitProcess(exitStatus(status).exitCode);
-    }
-  }
-
-  private processOf(pid: number | undefined): Process {
-    const process = pid === undefined ? this.task.process : this.kernel.processes.get(pid);
-    if (process === undefined) throw new Refusal("no such process", 3);
-    return process;
-  }
-
-  private addMethods(): void {
-    const { methods } = this.server;
-    methods.set("start", () => {
-      if (this.started) throw new Refusal("the first process has been started already", 16);
-      this.started = true;
-      const oci = this.options.spec.process;
-      if (oci === undefined) throw new Refusal("the spec has no process", 22);
-      startProgram(this.task, oci, openStdio(this.kernel, this.task, this.stdio, this.options.terminal));
-      return {};
-    });
-    methods.set("wait", ({ pid }: ControlMethods["wait"]["params"], _fds, answer) => {
-      const target = pid ?? this.task.process.pid;
-      const known = this.statuses.get(target);
-      if (known !== undefined) return exitStatus(known);
-      this.processOf(target);
-      const list = this.waiters.get(target) ?? [];
-      list.push(answer);
-      this.waiters.set(target, list);
-      return undefined;
-    });
-    methods.set("signal", ({ signal, pid, all, foreground }: ControlMethods["signal"]["params"]) => {
-      if (all) {
-        for (const process of [...this.kernel.processes.values()])
-          if (!process.zombie) sendSignal(process, kernelInfo(signal));
-      } else if (foreground) this.signal(signal, true);
-      else sendSignal(this.processOf(pid), kernelInfo(signal));
-      return {};
-    });
-    methods.set("commit", () => {
-      this.committed = true;
-      return {};
-    });
-    methods.set("destroy", () => {
-      killProcess(this.task.process, 9);
-      return {};
-    });
-    methods.set("exec", (params: ExecParams, fds) => {
-      const task = makeTask(this.kernel, this.root, params.id, "exec");
-      startProgram(task, params.process, openStdio(this.kernel, task, reopenStdio(fds), params.terminal));
-      return { pid: task.process.pid, waiter: null };
-    });
+    for (let i = 0; i < n; i++) this.requests.signal(bytes[i]!, true);
   }
 }
 
@@ -215,13 +133,13 @@ function openLog(path: string): number {
   return fd < 0 ? 2 : fd;
 }
 
-function listenOn(directory: string): number {
-  const socket = unixSocket(1);
-  const dir = openat2(-100, encodeCString(directory), 0o200000, 0, 0);
-  const path = encodeCString(`/proc/self/fd/${dir}/control.sock`);
+/** A control socket in the state directory. */
+function listenIn(directory: number): number {
+  const socket = unixSocket(SOCK_STREAM);
+  const path = encodeCString(`/proc/self/fd/${directory}/control.sock`);
   const bound = unixBind(socket, path, path.length);
-  closeFd(dir);
-  if (bound < 0 || listen(socket, 64) < 0) throw new Error(`cannot listen in ${directory} (errno ${-bound})`);
+  const result = bound < 0 ? bound : listen(socket, 64);
+  if (result < 0) throw new Error(`cannot listen in the state directory (errno ${-result})`);
   return socket;
 }
 

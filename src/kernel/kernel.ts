@@ -33,9 +33,9 @@ import type { Tracer } from "./strace/tracer.ts";
 import { BLOCKED, NO_RETURN, type SyscallDeclaration } from "./syscall.ts";
 import { onContextGone } from "./task/exit.ts";
 import type { Process } from "./task/process.ts";
+import { checkCall, type Seccomp } from "./task/seccomp.ts";
 import type { ProcessGroup, Session } from "./task/session.ts";
 import { RUN_GUEST, RUN_READY, type Task } from "./task/task.ts";
-import { checkCall, type Seccomp } from "./task/seccomp.ts";
 import type { UserCounts } from "./task/users.ts";
 import { TimerQueue } from "./time/timers.ts";
 import { PtyTable } from "./tty/pty-table.ts";
@@ -99,8 +99,6 @@ export class Kernel {
   readonly users = new Map<number, UserCounts>();
   /** Told of each process whose last thread has ended, to release what they keep for it (timers). */
   readonly processCleanups: ((process: Process) => void)[] = [];
-  /** Told when RLIMIT_CPU of a process changes. */
-  readonly cpuLimitChanged: ((process: Process) => void)[] = [];
   /** Told of the end of processes that have no parent (init, and those brought in from outside). */
   onRootExit: ((process: Process, status: number) => void) | null = null;
   private lastPid = 0;
@@ -179,11 +177,31 @@ export class Kernel {
   /** Group and session ids keep their number from being given out again. */
   pidInUse: (pid: number) => boolean = (pid) => this.groups.has(pid) || this.sessions.has(pid);
 
+  /** Guests are frozen: only host descriptors (the control connection) are served. */
+  paused = false;
+  private pausedAt = 0;
+
+  /** Freezes every guest. */
+  pause(): void {
+    this.paused = true;
+    this.pausedAt = this.now();
+    this.platform.pause?.();
+  }
+  resume(): void {
+    this.paused = false;
+    this.log.debug(`resumed after ${((this.now() - this.pausedAt) / 1e6).toFixed(1)} ms`);
+    this.platform.resume?.();
+  }
+
   /** Runs until `stop()`. */
   run(): void {
     this.running = true;
     let turns = 0;
     while (this.running) {
+      if (this.paused) {
+        this.poller.wait();
+        continue;
+      }
       while (this.runQueue.length > 0 && this.running) {
         const task = this.runQueue.shift()!;
         if (task.runState !== RUN_READY) continue;

@@ -34,7 +34,14 @@ export class HostPoller {
 
   /** Tells the watchers of ready descriptors. */
   dispatch(): void {
-    const n = epollWait(this.fd, this.out, 64, 0);
+    this.tell(0);
+  }
+  /** The same, waiting until one is ready. */
+  wait(): void {
+    this.tell(-1);
+  }
+  private tell(timeoutMs: number): void {
+    const n = epollWait(this.fd, this.out, 64, timeoutMs);
     for (let i = 0; i < n; i++) this.watchers.get(this.out[2 * i]!)?.hostReady(this.out[2 * i]!, this.out[2 * i + 1]!);
   }
 

@@ -184,6 +184,9 @@ export interface Platform {
   wait(timeoutNs: number): Context | null;
   /** Registers which guest memory a syscall reads, so that the platform may bring it along. Call before guests run. */
   setPrefetch(nr: number, specs: readonly PrefetchSpec[]): void;
+  /** Keeps every guest thread from running until `resume`; no other call of the platform comes in between. */
+  pause?(): void;
+  resume?(): void;
   /** Ends every guest process. */
   shutdown(): void;
 }

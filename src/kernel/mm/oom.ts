@@ -19,12 +19,16 @@ const INTERVAL_NS = 100e6;
 const NEVER = -1000;
 
 export class MemoryBound extends Timer {
+  /** Bytes. */
+  limit: number;
+
   constructor(
     private readonly kernel: Kernel,
-    /** Bytes. */
-    readonly limit: number,
+    /** Bytes, where no other limit is set. */
+    readonly defaultLimit: number,
   ) {
     super();
+    this.limit = defaultLimit;
     kernel.timers.arm(this, kernel.now() + INTERVAL_NS);
   }
 

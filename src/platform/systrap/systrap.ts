@@ -75,6 +75,8 @@ const MAP_NORESERVE = 0x4000;
 const MREMAP_MAYMOVE = 1;
 const MREMAP_FIXED = 2;
 const SIGKILL = 9;
+const SIGCONT = 18;
+const SIGSTOP = 19;
 /** The host signal that interrupts guest code, see the stub. */
 const SIGUSR1 = 10;
 const POLLIN = 1;
@@ -331,6 +333,13 @@ export class SystrapPlatform implements Platform {
   /** Is this a new process of ours, safe to treat as a stub? */
   acceptPid(pid: number): boolean {
     return !this.spaces.has(pid) && isChild(pid) === 1;
+  }
+
+  pause(): void {
+    for (const space of this.spaces.values()) killProcess(space.hostPid, SIGSTOP);
+  }
+  resume(): void {
+    for (const space of this.spaces.values()) killProcess(space.hostPid, SIGCONT);
   }
 
   shutdown(): void {
