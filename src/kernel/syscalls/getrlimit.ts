@@ -6,6 +6,7 @@
 import { EFAULT, EINVAL, EPERM, ESRCH } from "../abi/errno.ts";
 import { inStruct, oneOf, outStruct, pid } from "../args.ts";
 import { syscall } from "../syscall.ts";
+import { watchCpuLimit } from "../task/cpu-limit.ts";
 import { CAP_SYS_RESOURCE, capable } from "../task/credentials.ts";
 import type { Process } from "../task/process.ts";
 import { RLIMIT_COUNT, RLIMIT_CPU, RLIMIT_NOFILE, type Rlimit } from "../task/rlimits.ts";
@@ -53,7 +54,7 @@ function change(task: Task, process: Process, which: number, limit: Rlimit): num
   if (limit.hard > old.hard && !capable(task.cred, CAP_SYS_RESOURCE)) return -EPERM;
   old.hard = limit.hard;
   old.soft = which === RLIMIT_CPU && limit.soft === 0 ? 1 : limit.soft;
-  if (which === RLIMIT_CPU) for (const told of task.kernel.cpuLimitChanged) told(process);
+  if (which === RLIMIT_CPU) watchCpuLimit(process);
   return 0;
 }
 

@@ -1,7 +1,8 @@
 /**
  * wait4, waitid.
  *
- * Manual page: wait(2). Gap: of struct rusage only the CPU times are filled in.
+ * Manual page: wait(2). Gap: of struct rusage only the CPU times and ru_maxrss are filled in, the latter for
+ * children that ended after the parent first asked.
  */
 import { EAGAIN, EBADF, ECHILD, EFAULT, EINVAL, ESRCH } from "../abi/errno.ts";
 import { addr, flags, int, oneOf, outStruct, pid } from "../args.ts";
@@ -35,11 +36,13 @@ function writeRusage(task: Task, at: number, report: ChildReport): number {
   setU64(view, 8, Math.floor((report.userTime % 1e9) / 1e3));
   setU64(view, 16, Math.floor(report.systemTime / 1e9));
   setU64(view, 24, Math.floor((report.systemTime % 1e9) / 1e3));
+  setU64(view, 32, Math.floor(report.maxResident / 1024));
   return task.mm.writeBytes(at, bytes);
 }
 
 /** Finds a child with news, or waits for one. 0: none, with WNOHANG. */
-function wait(task: Task, which: WaitFor, options: number): ChildReport | number {
+function wait(task: Task, which: WaitFor, options: number, usage: boolean): ChildReport | number {
+  if (usage) task.process.asksForUsage = true;
   const found = findChild(task, which, options);
   if (found !== 0 || options & WNOHANG) return found;
   return task.block(task.process.childWait);
@@ -58,7 +61,7 @@ export const wait4 = syscall(
     if (pid === -1) which = { kind: "all" };
     else if (pid > 0) which = { kind: "pid", pid };
     else which = { kind: "group", id: pid === 0 ? task.process.group.id : -pid };
-    const report = wait(task, which, options | WEXITED);
+    const report = wait(task, which, options | WEXITED, rusage !== 0);
     if (typeof report === "number") return report;
     if (rusage !== 0 && writeRusage(task, rusage, report) < 0) return -EFAULT;
     if (wstatus !== 0 && task.mm.writeU32(wstatus, report.waitStatus) < 0) return -EFAULT;
@@ -89,7 +92,7 @@ export const waitid = syscall(
     if (typeof which === "number") return which;
     // A pidfd opened without blocking never waits.
     const nonBlocking = idtype === P_PIDFD && (task.files.get(id)?.nonBlocking ?? false);
-    const report = wait(task, which, nonBlocking ? options | WNOHANG : options);
+    const report = wait(task, which, nonBlocking ? options | WNOHANG : options, rusage !== 0);
     if (report === BLOCKED || (typeof report === "number" && report < 0)) return report;
     if (report === 0 && nonBlocking && !(options & WNOHANG)) return -EAGAIN;
     if (typeof report !== "number" && rusage !== 0 && writeRusage(task, rusage, report) < 0) return -EFAULT;

@@ -15,6 +15,7 @@ import { setReg } from "../signal/frame.ts";
 import { SS_DISABLE } from "../signal/numbers.ts";
 import type { FdTable } from "../vfs/fd-table.ts";
 import type { FsContext } from "../vfs/fs-context.ts";
+import { watchCpuLimit } from "./cpu-limit.ts";
 import { CAP_SYS_ADMIN, CAP_SYS_RESOURCE, type Credentials, capable } from "./credentials.ts";
 import { joinGroup, newSession } from "./jobs.ts";
 import { PidFile } from "./pidfd.ts";
@@ -188,7 +189,10 @@ export function cloneTask(task: Task, request: CloneRequest): Task | number {
     process.tasks.push(child);
     process.threaded = true;
     addTask(kernel, child);
-  } else addLeader(kernel, owner, child);
+  } else {
+    addLeader(kernel, owner, child);
+    if (process.cpuLimit !== null) watchCpuLimit(owner);
+  }
   pidFile?.bind(owner, thread ? child : null);
 
   attach(child, ctx);

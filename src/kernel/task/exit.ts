@@ -7,6 +7,8 @@
  * killed it; another thread's exit_group, when this thread does not run guest code or the whole address space goes.
  * Invariant: a context is destroyed only when it is stopped, or together with its address space.
  */
+
+import { memoryUse } from "../fs/proc/usage.ts";
 import { abandonFutexes, clearTid } from "../futex/futex.ts";
 import { abandonLocks } from "../futex/pi.ts";
 import { exitRobustList, robustListEmpty } from "../futex/robust.ts";
@@ -133,6 +135,8 @@ export function retire(task: Task, status: number, stopped: boolean): void {
   abandonLocks(task);
   clearTid(task);
   keepCpuTime(task);
+  if (process.parent?.asksForUsage && mm.users === 1)
+    process.maxResident = Math.max(process.maxResident, memoryUse(kernel, mm, null).resident);
   task.runState = task === process.leader ? RUN_ZOMBIE : RUN_DEAD;
   releaseVfork(task);
   if (ctx !== null) {
@@ -194,6 +198,7 @@ function endProcess(process: Process): void {
   process.stopReport = 0;
   process.continueReport = false;
   flushQueue(process.leader, process.pending, () => true);
+  process.cpuLimit?.stop();
   for (const cleanup of kernel.processCleanups) cleanup(process);
   leaderGone(process);
   orphanCheck(process, process.parent, process);

@@ -8,6 +8,7 @@ import type { SignalActions } from "../signal/actions.ts";
 import { PendingSignals } from "../signal/task-signals.ts";
 import type { ProcessTimers } from "../time/itimer.ts";
 import { WaitQueue } from "../wait-queue.ts";
+import type { CpuLimit } from "./cpu-limit.ts";
 import { defaultRlimits, type Rlimit } from "./rlimits.ts";
 import type { ProcessGroup } from "./session.ts";
 import type { Task } from "./task.ts";
@@ -61,6 +62,11 @@ export class Process {
   /** Has called execve since fork (setpgid's EACCES). */
   execed = false;
   readonly rlimits: Rlimit[];
+  /** Watches over RLIMIT_CPU, where there is one. */
+  cpuLimit: CpuLimit | null = null;
+  /** Most memory that it had at its end, in bytes. Measured only for parents that ask for resource usage. */
+  maxResident = 0;
+  asksForUsage = false;
   /** CPU time of this process, in ns: final once it is a zombie. */
   userTime = 0;
   systemTime = 0;

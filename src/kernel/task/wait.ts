@@ -36,6 +36,8 @@ export interface ChildReport {
   waitStatus: number;
   userTime: number;
   systemTime: number;
+  /** Bytes. */
+  maxResident: number;
 }
 
 function matches(child: Process, task: Task, which: WaitFor, options: number): boolean {
@@ -73,11 +75,12 @@ function reportOf(child: Process, options: number): ChildReport | null {
       waitStatus: child.exitStatus,
       userTime: child.userTime + child.childrenUserTime,
       systemTime: child.systemTime + child.childrenSystemTime,
+      maxResident: child.maxResident,
     };
     if (!keep) reap(child);
     return report;
   }
-  const times = { userTime: child.userTime, systemTime: child.systemTime };
+  const times = { userTime: child.userTime, systemTime: child.systemTime, maxResident: 0 };
   if (options & WSTOPPED && child.stopReport !== 0 && livingTasks(child) > 0) {
     const signo = child.stopReport;
     if (!keep) child.stopReport = 0;
