@@ -42,6 +42,11 @@ export function registerFileSystems(kernel: Kernel): void {
       const parsed = tmpfsOptions(kernel, options);
       return typeof parsed === "number" ? parsed : new Tmpfs(kernel, parsed);
     },
+    remount(kernel, fs, options) {
+      const parsed = tmpfsOptions(kernel, options);
+      if (typeof parsed === "number") return parsed;
+      return fs instanceof Tmpfs ? fs.reconfigure(parsed) : 0;
+    },
   });
   registerPseudoFileSystems(kernel);
   registerDevices(kernel);

@@ -8,6 +8,8 @@ import type { FileSystem } from "../vfs/inode.ts";
 export interface FileSystemType {
   /** A new instance for one mount; options as in mount(8), without those that every mount has. -errno refuses. */
   make(kernel: Kernel, source: string, options: readonly string[]): FileSystem | number;
+  /** mount(2) MS_REMOUNT with options for the file system itself; without it they are ignored. */
+  remount?(kernel: Kernel, fs: FileSystem, options: readonly string[]): number;
   /** Listed in /proc/filesystems without "nodev". */
   needsDevice?: boolean;
 }

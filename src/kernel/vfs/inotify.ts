@@ -121,8 +121,11 @@ export class InotifyFile extends File implements WatchGroup {
       view.setUint32(12, event.size - HEADER, true);
       bytes.set(encodeName(event.name), HEADER);
       if (io.usable(event.size, true) < event.size) {
-        if (count === 0) return -EFAULT;
-        break;
+        if (count > 0) break;
+        // As on Linux the event is lost with the bad pointer.
+        queue.shift();
+        this.queuedBytes -= event.size;
+        return -EFAULT;
       }
       io.put(bytes, 0, event.size);
       done += event.size;

@@ -3,7 +3,7 @@
  *
  * Source: tmpfs(5). Also the upper layer's storage of overlays, and what memfd_create(2) makes files in.
  */
-import { ENOSPC } from "../../abi/errno.ts";
+import { EINVAL, ENOSPC } from "../../abi/errno.ts";
 import { S_IFDIR, TMPFS_MAGIC } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
 import { FileSystem, type NewNode, type StatFs } from "../../vfs/inode.ts";
@@ -11,7 +11,7 @@ import { PAGE, type PageBudget } from "./content.ts";
 import { TmpfsNode } from "./node.ts";
 
 export interface TmpfsOptions {
-  /** Bytes. */
+  /** Bytes; half of the memory by default. */
   size?: number;
   inodes?: number;
   /** Of the root directory. */
@@ -43,7 +43,8 @@ export class Tmpfs extends FileSystem implements PageBudget {
     this.type = options.type ?? "tmpfs";
     this.source = this.type;
     this.dev = kernel.devices.anonymous();
-    this.maxPages = Math.ceil((options.size ?? DEFAULT_SIZE) / PAGE);
+    const memory = kernel.hostInfo.memTotal * 1024;
+    this.maxPages = Math.ceil((options.size ?? (memory > 0 ? memory / 2 : DEFAULT_SIZE)) / PAGE);
     this.maxInodes = options.inodes ?? DEFAULT_INODES;
     this.root = new TmpfsNode(this, ++this.lastIno, S_IFDIR, {
       mode: options.mode ?? 0o1777,
@@ -52,6 +53,27 @@ export class Tmpfs extends FileSystem implements PageBudget {
     });
     this.root.parent = this.root;
     this.usedInodes = 1;
+  }
+
+  /** mount(2) MS_REMOUNT: new limits, which must hold what is there. */
+  reconfigure(options: TmpfsOptions): number {
+    const pages = options.size === undefined ? this.maxPages : Math.ceil(options.size / PAGE);
+    const inodes = options.inodes ?? this.maxInodes;
+    if (pages < this.usedPages || inodes < this.usedInodes) return -EINVAL;
+    this.maxPages = pages;
+    this.maxInodes = inodes;
+    return 0;
+  }
+
+  /** Shown in /proc/self/mounts. */
+  get options(): string {
+    const { mode, uid, gid } = this.root;
+    const shown = [`size=${this.maxPages * (PAGE / 1024)}k`];
+    if (this.maxInodes !== DEFAULT_INODES) shown.push(`nr_inodes=${this.maxInodes}`);
+    if ((mode & 0o7777) !== 0o1777) shown.push(`mode=${(mode & 0o7777).toString(8)}`);
+    if (uid !== 0) shown.push(`uid=${uid}`);
+    if (gid !== 0) shown.push(`gid=${gid}`);
+    return shown.join(",");
   }
 
   newNode(type: number, node: NewNode, rdev: number, ino?: number): TmpfsNode | number {
