@@ -50,12 +50,15 @@ const DATA_SIZE = 64;
 export class SeccompFilter {
   /** Instructions in this filter and those before it. */
   readonly cost: number;
+  /** How many filters: this one and those before it. */
+  readonly depth: number;
   constructor(
     /** Four words each: code, jt, jf, k. */
     readonly program: Uint32Array,
     readonly previous: SeccompFilter | null,
   ) {
     this.cost = program.length / 4 + 4 + (previous?.cost ?? 0);
+    this.depth = 1 + (previous?.depth ?? 0);
   }
   get tooLong(): boolean {
     return this.cost > MAX_INSNS_PER_PATH;
