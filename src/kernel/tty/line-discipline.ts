@@ -2,7 +2,7 @@
  * The line discipline N_TTY: editing of lines, echo, signals from characters, flow control, output processing.
  *
  * Source: termios(3), and the observable behaviour of Linux drivers/tty/n_tty.c.
- * Invariant: tail <= canonHead <= head, head - tail <= BUFFER - 1; indices only grow and are masked on use. In
+ * Invariant: tail <= canonHead <= head, head - tail <= BUFFER; indices only grow and are masked on use. In
  * canonical mode readers see what is before canonHead; `lineEnds` marks the bytes that end a line.
  */
 import type { Io } from "../vfs/io.ts";
@@ -117,7 +117,7 @@ export class LineDiscipline {
   /** A character comes in. The caller has looked at `room`. */
   receive(byte: number): void {
     const { termios } = this.line;
-    if (termios.lflag & ICANON && this.canonHead === this.tail && this.head - this.tail >= BUFFER - 1)
+    if (termios.lflag & ICANON && this.canonHead === this.tail && this.head - this.tail >= BUFFER)
       // The line is full: the last character gives way.
       this.head--;
     let c = byte;

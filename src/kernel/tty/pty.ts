@@ -242,10 +242,11 @@ export class PtySlave extends Tty implements Line {
     if (this.packet) {
       const flow = usualFlow(termios);
       const external = ((old.lflag | termios.lflag) & EXTPROC) !== 0;
-      if (flow !== usualFlow(old) || external) {
+      if (flow !== usualFlow(old)) {
         this.packetStatus &= ~(PKT_DOSTOP | PKT_NOSTOP);
-        this.tellMaster((flow ? PKT_DOSTOP : PKT_NOSTOP) | (external ? PKT_IOCTL : 0));
+        this.tellMaster(flow ? PKT_DOSTOP : PKT_NOSTOP);
       }
+      if (external) this.tellMaster(PKT_IOCTL);
     }
     this.pump();
     if ((old.lflag ^ termios.lflag) !== 0) this.waiters.wake();
