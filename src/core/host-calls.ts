@@ -28,6 +28,11 @@ export interface HostCalls {
    * of this process, in a session of its own, holding nothing but `channel`. Its pid.
    */
   spawnWaiter(channel: number): number;
+  /**
+   * Copies from one descriptor to another in a thread of its own until the end of `from`, then sets done[0] to 1. The
+   * array and the descriptors must stay until then, or until the process ends.
+   */
+  copy(from: number, to: number, done: Int32Array): number;
   /** kill(2). */
   kill(pid: number, signal: number): number;
 }

@@ -2,21 +2,24 @@
  * The caller's terminal, joined to a pty whose slave is the container's: `do`, attached `run` and `exec` with a tty.
  *
  * The pty's own line discipline serves the guest; the caller's terminal is raw while this lasts, so that each key
- * (Ctrl-C too) goes through. Invariant: `finish` puts the caller's terminal back, whatever happened before.
+ * (Ctrl-C too) goes through. The copying is done by native threads: blocking reads in the runtime's small thread pool would
+ * starve each other. Invariant: `finish` puts the caller's terminal back, whatever happened before.
  */
-import { closeSync, read } from "node:fs";
+import { closeSync } from "node:fs";
 import { RuntimeError } from "./errors.ts";
 import type { HostCalls } from "./host-calls.ts";
-import { writeFd } from "./stdio.ts";
 
 /** How long output that is still in the pty is waited for after the program has ended. */
 const DRAIN_MS = 2000;
 
+/** Written by native threads at any time: must outlive whoever started them. */
+const flags: Int32Array[] = [];
+
 export class TerminalBridge {
   private readonly saved = new Uint8Array(128);
   private raw = false;
-  private finished = false;
-  private drained: Promise<void> = Promise.resolve();
+  private readonly outputDone = new Int32Array(1);
+  private readonly inputDone = new Int32Array(1);
   private readonly onResize = () => this.copySize();
 
   private constructor(
@@ -52,40 +55,29 @@ export class TerminalBridge {
   connect(): void {
     this.raw = this.host.makeRaw(0, this.saved) >= 0;
     process.on("SIGWINCH", this.onResize);
-    this.drained = this.pump(this.master, 1);
-    void this.pump(0, this.master);
+    flags.push(this.outputDone, this.inputDone);
+    this.copy(this.master, 1, this.outputDone);
+    this.copy(0, this.master, this.inputDone);
   }
 
   closeSlave(): void {
     closeSync(this.slave);
   }
 
-  private pump(from: number, to: number): Promise<void> {
-    const buffer = new Uint8Array(65536);
-    return new Promise((resolve) => {
-      const next = () => {
-        read(from, buffer, 0, buffer.length, null, (error, count) => {
-          if ((error as NodeJS.ErrnoException | null)?.code === "EAGAIN") setTimeout(next, 1);
-          else if (error !== null || count === 0 || this.finished) resolve();
-          else {
-            writeFd(to, buffer.subarray(0, count));
-            next();
-          }
-        });
-      };
-      next();
-    });
+  private copy(from: number, to: number, done: Int32Array): void {
+    const result = this.host.copy(from, to, done);
+    if (result < 0) throw new RuntimeError("host", `cannot copy between terminals (errno ${-result})`);
   }
 
   /** Waits for the last output, then puts the caller's terminal back. */
   async finish(): Promise<void> {
-    await Promise.race([this.drained, Bun.sleep(DRAIN_MS)]);
+    const deadline = Date.now() + DRAIN_MS;
+    while (this.outputDone[0] === 0 && Date.now() < deadline) await Bun.sleep(1);
     this.restore();
   }
 
   /** Puts the caller's terminal back at once. */
   restore(): void {
-    this.finished = true;
     process.off("SIGWINCH", this.onResize);
     if (this.raw) this.host.restoreTerminal(0, this.saved);
     this.raw = false;

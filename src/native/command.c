@@ -1,11 +1,15 @@
 /*
- * What commands (the host half) need beside the general host calls: joining namespaces, starting a waiter.
+ * What commands (the host half) need beside the general host calls: joining namespaces, starting a waiter, copying
+ * between terminals.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -51,4 +55,60 @@ int cm_spawn_waiter(int exe_fd, int channel)
 	int error = pid < 0 ? errno : failed;
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return error ? -error : pid;
+}
+
+struct copy {
+	int from, to;
+	volatile int32_t *done;
+};
+
+static void *copy_thread(void *arg)
+{
+	struct copy copy = *(struct copy *)arg;
+	char buffer[65536];
+	free(arg);
+	for (;;) {
+		ssize_t n = read(copy.from, buffer, sizeof buffer);
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* EIO: the last slave of the pty is closed. */
+		if (n <= 0)
+			break;
+		for (ssize_t at = 0; at < n;) {
+			ssize_t m = write(copy.to, buffer + at, (size_t)(n - at));
+			if (m < 0 && errno == EINTR)
+				continue;
+			/* A reader that went away: go on reading, so that the writer does not block. */
+			if (m < 0)
+				break;
+			at += m;
+		}
+	}
+	*copy.done = 1;
+	return NULL;
+}
+
+/*
+ * Copies from one blocking descriptor to another in a thread of its own, until the end of `from`; then sets *done, which
+ * must stay valid (and the descriptors open) until then or the end of the process. 0 or -errno.
+ */
+int cm_copy(int from, int to, int32_t *done)
+{
+	struct copy *copy = malloc(sizeof *copy);
+	if (!copy)
+		return -ENOMEM;
+	*copy = (struct copy){ from, to, done };
+	/* Signals are the main thread's. */
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_t thread;
+	int error = pthread_create(&thread, NULL, copy_thread, copy);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (error) {
+		free(copy);
+		return -error;
+	}
+	pthread_detach(thread);
+	return 0;
 }

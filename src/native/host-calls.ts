@@ -16,10 +16,11 @@ import {
   unixSocket,
   writeFd,
 } from "./host.ts";
-import { bind, i32 } from "./library.ts";
+import { bind, i32, pointer } from "./library.ts";
 
 const symbols = bind({
   cm_setns: { args: [i32], returns: i32 },
+  cm_copy: { args: [i32, i32, pointer], returns: i32 },
   cm_spawn_waiter: { args: [i32, i32], returns: i32 },
 });
 
@@ -130,6 +131,7 @@ export const hostCalls: HostCalls = {
   sendDescriptor,
   socketPair: (out) => socketpair(SOCK_STREAM, out),
   joinNamespace: (fd) => symbols.cm_setns(fd),
+  copy: (from, to, done) => symbols.cm_copy(from, to, done),
   spawnWaiter,
   kill: killProcess,
 };
