@@ -91,20 +91,19 @@ export function returnToGuest(task: Task, result: number, inSyscall: boolean): v
     }
     value = 0;
     const mask = signals.savedMask ?? signals.blocked.clone();
-    const { handler, flags, restorer } = action;
-    const frameAction = { handler, flags, restorer, mask: action.mask };
-    if (flags & SA_RESETHAND) action.handler = SIG_DFL;
-    if (!pushFrame(task, frameAction, info, mask)) {
+    const { flags } = action;
+    if (flags & SA_RESETHAND) process.actions.setDefault(info.signo);
+    if (!pushFrame(task, action, info, mask)) {
       // No stack for the handler: as if the access had faulted, and fatal if it was SIGSEGV's own.
-      if (info.signo === SIGSEGV) action.handler = SIG_DFL;
+      if (info.signo === SIGSEGV) process.actions.setDefault(SIGSEGV);
       forceSignal(task, { signo: SIGSEGV, errno: 0, code: SI_KERNEL });
       continue;
     }
     framed = true;
     signals.savedMask = null;
     const blocked = signals.blocked.clone();
-    blocked.lo |= frameAction.mask.lo;
-    blocked.hi |= frameAction.mask.hi;
+    blocked.lo = (blocked.lo | action.mask.lo) >>> 0;
+    blocked.hi = (blocked.hi | action.mask.hi) >>> 0;
     if ((flags & SA_NODEFER) === 0) blocked.add(info.signo);
     setBlocked(task, blocked);
   }
@@ -200,12 +199,13 @@ function explain(task: Task, info: SigInfo, crash: boolean): void {
 /** Queues a signal that cannot be refused: blocked or ignored, it takes the default action. */
 export function forceSignal(task: Task, info: SigInfo): void {
   const { process, signals } = task;
-  const action = process.actions.actions[info.signo]!;
-  if (signals.blocked.has(info.signo) || action.handler === SIG_IGN) {
-    action.handler = SIG_DFL;
+  const { handler } = process.actions.actions[info.signo]!;
+  const refused = signals.blocked.has(info.signo) || handler === SIG_IGN;
+  if (refused) {
+    process.actions.setDefault(info.signo);
     signals.blocked.delete(info.signo);
   }
-  if (action.handler === SIG_DFL) process.unkillable = false;
+  if (refused || handler === SIG_DFL) process.unkillable = false;
   enqueue(task, signals.pending, info);
   task.notify = true;
 }

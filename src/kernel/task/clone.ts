@@ -10,7 +10,7 @@ import { REG } from "../../platform/platform.ts";
 import { EAGAIN, EFAULT, EINVAL, EPERM, ERESTARTNOINTR } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import { Mm } from "../mm/mm.ts";
-import { SIG_DFL, SIG_IGN, SignalActions } from "../signal/actions.ts";
+import { SignalActions } from "../signal/actions.ts";
 import { setReg } from "../signal/frame.ts";
 import { SS_DISABLE } from "../signal/numbers.ts";
 import type { FdTable } from "../vfs/fd-table.ts";
@@ -220,8 +220,7 @@ function childProcess(task: Task, request: CloneRequest, pid: number): Process {
   const { flags } = request;
   const actions = flags & CLONE_SIGHAND ? process.actions : process.actions.copy();
   if (flags & CLONE_SIGHAND) actions.users++;
-  if (request.clearSighand)
-    for (const action of actions.actions) if (action.handler !== SIG_IGN) action.handler = SIG_DFL;
+  if (request.clearSighand) actions.reset();
   const child = new Process(kernel, pid, actions, process.rlimits);
   const siblings = (flags & CLONE_PARENT) !== 0;
   child.parent = siblings ? process.parent : process;

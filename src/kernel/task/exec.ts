@@ -9,7 +9,6 @@ import { EAGAIN } from "../abi/errno.ts";
 import { clearTid } from "../futex/futex.ts";
 import { abandonLocks } from "../futex/pi.ts";
 import { exitRobustList } from "../futex/robust.ts";
-import { SIG_DFL, SIG_IGN } from "../signal/actions.ts";
 import { SIGCHLD, SS_DISABLE } from "../signal/numbers.ts";
 import { wakeStopped } from "../signal/stop.ts";
 import { timersOnExec } from "../time/itimer.ts";
@@ -71,13 +70,7 @@ export function finishExec(task: Task, comm: string): void {
     process.actions.users--;
     process.actions = process.actions.copy();
   }
-  for (const action of process.actions.actions) {
-    if (action.handler !== SIG_IGN) action.handler = SIG_DFL;
-    action.flags = 0;
-    action.restorer = 0;
-    action.mask.lo = 0;
-    action.mask.hi = 0;
-  }
+  process.actions.reset();
   signals.altStack = { sp: 0, size: 0, flags: SS_DISABLE };
   process.execed = true;
   process.exitSignal = SIGCHLD;
