@@ -9,7 +9,7 @@
 import { getauxval, getrandom } from "../../native/host.ts";
 import { type Context, REG } from "../../platform/platform.ts";
 import { decodeName, encodeName } from "../abi/bytes.ts";
-import { EACCES, ELIBBAD, ELOOP, ENOEXEC, ENOMEM } from "../abi/errno.ts";
+import { EACCES, ELIBBAD, ELOOP, ENOEXEC, ENOMEM, ETXTBSY } from "../abi/errno.ts";
 import { Mm, pageUp, setU64 } from "../mm/mm.ts";
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from "../mm/vma.ts";
 import { NO_RETURN } from "../syscall.ts";
@@ -22,6 +22,7 @@ import { MNT_NOEXEC, MNT_NOSUID } from "../vfs/dentry.ts";
 import type { File } from "../vfs/file.ts";
 import { KernelIo } from "../vfs/io.ts";
 import { openAt, permission } from "../vfs/namei.ts";
+import { O_EXEC } from "../vfs/open.ts";
 import { type Elf, isElf, loadSpan, PT_GNU_STACK, PT_INTERP, PT_LOAD, parseElf, type Segment } from "./elf.ts";
 
 const S_IFMT = 0o170000;
@@ -53,7 +54,7 @@ interface Image {
 
 /** Opens a file for execution: a regular file with execute permission on an exec mount. */
 export function openExecutable(task: Task, dirfd: number, path: string, flags = 0): File | number {
-  const file = openAt(task, dirfd, path, flags, 0);
+  const file = openAt(task, dirfd, path, flags | O_EXEC, 0);
   if (typeof file === "number") return file;
   const refused = checkExecutable(task, file);
   if (refused < 0) {
@@ -70,6 +71,7 @@ export function checkExecutable(task: Task, file: File): number {
   if (typeof stat === "number") return stat;
   if ((stat.mode & S_IFMT) !== S_IFREG) return -EACCES;
   if (file.path.mount.flags & MNT_NOEXEC) return -EACCES;
+  if (file.inode.writers > 0) return -ETXTBSY;
   return permission(task, file.inode, MAY_EXEC);
 }
 
@@ -149,6 +151,7 @@ export function exec(task: Task, program: Program): number {
   const process = task.process;
   process.executable = file.path;
   const ctx = freshAddressSpace(task);
+  if (typeof ctx !== "number") task.mm.setProgram(file.inode);
   const failed =
     typeof ctx === "number" ? ctx : load(task, ctx, image, linker, argv, program.envp, program.name, secure);
   linker?.file.release();

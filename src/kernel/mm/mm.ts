@@ -9,6 +9,7 @@ import type { AddressSpace, HostMemory } from "../../platform/platform.ts";
 import { decodeName } from "../abi/bytes.ts";
 import { EFAULT, ENAMETOOLONG, ENOMEM } from "../abi/errno.ts";
 import type { File } from "../vfs/file.ts";
+import type { Inode } from "../vfs/inode.ts";
 import { PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE, VMA_DONTFORK, VMA_WIPEONFORK, Vma, VmaList } from "./vma.ts";
 
 export const pageDown = (addr: number): number => addr - (addr % PAGE_SIZE);
@@ -35,11 +36,20 @@ export class Mm {
   /** auxv as given to the program, for /proc/PID/auxv. */
   auxv = new Uint8Array(0);
 
+  /** The file of the program that runs here: it cannot be opened for writing meanwhile (ETXTBSY). */
+  private program: Inode | null = null;
+
   private readonly small = new Uint8Array(8192);
   private readonly smallView = new DataView(this.small.buffer);
 
   constructor(public space: AddressSpace) {
     this.mmapTop = space.maxAddress;
+  }
+
+  setProgram(inode: Inode | null): void {
+    if (inode !== null) inode.denyWrite++;
+    if (this.program !== null) this.program.denyWrite--;
+    this.program = inode;
   }
 
   // Copying.
@@ -298,6 +308,7 @@ export class Mm {
     child.envStart = this.envStart;
     child.envEnd = this.envEnd;
     child.auxv = this.auxv;
+    child.setProgram(this.program);
   }
 
   /** Sets the program break; the new break, unchanged when it cannot be had. */
@@ -315,6 +326,7 @@ export class Mm {
 
   /** execve: drops everything. */
   clear(): void {
+    this.setProgram(null);
     for (const vma of this.vmas.list) vma.file?.release();
     this.vmas.list = [];
     this.total = 0;
