@@ -122,6 +122,18 @@ export const SO_BUF_LOCK = 72;
 export const SO_RCVMARK = 75;
 export const SO_PASSPIDFD = 76;
 export const SO_PEERPIDFD = 77;
+export const SO_PASSRIGHTS = 83;
+export const SO_TIMESTAMPING = 37;
+export const SO_WIFI_STATUS = 41;
+export const SO_NOFCS = 43;
+export const SO_BPF_EXTENSIONS = 48;
+export const SO_TXTIME = 61;
+export const SO_TIMESTAMP_NEW = 63;
+export const SO_TIMESTAMPNS_NEW = 64;
+export const SO_TIMESTAMPING_NEW = 65;
+export const SO_PREFER_BUSY_POLL = 69;
+export const SO_RESERVE_MEM = 73;
+export const SO_TXREHASH = 74;
 
 /** listen(2)'s bound on the backlog (net.core.somaxconn). */
 export const SOMAXCONN = 4096;

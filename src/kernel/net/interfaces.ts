@@ -29,6 +29,8 @@ const SIOCGIFINDEX = 0x8933;
 const SIOCGIFTXQLEN = 0x8942;
 const SIOCETHTOOL = 0x8946;
 const SIOCGIFMAP = 0x8970;
+/** From here on requests are a driver's own. */
+const SIOCDEVPRIVATE = 0x89f0;
 const IFF_UP = 1;
 
 export function interfaceIoctl(task: Task, stack: NetworkStack, request: number, arg: number): number {
@@ -47,7 +49,7 @@ export function interfaceIoctl(task: Task, stack: NetworkStack, request: number,
   const name = Buffer.from(bytes.subarray(0, IFNAMSIZ)).toString("latin1").split("\0")[0]!;
   const device = stack.deviceByName(name);
   if (!isGet(request)) {
-    if (request === SIOCETHTOOL) return device === null ? -ENODEV : -EOPNOTSUPP;
+    if (request === SIOCETHTOOL || request >= SIOCDEVPRIVATE) return device === null ? -ENODEV : -EOPNOTSUPP;
     if (!isSet(request)) return -ENOTTY;
     if (!capable(task.cred, CAP_NET_ADMIN)) return -EPERM;
     if (device === null) return -ENODEV;

@@ -2,13 +2,15 @@
  * Options at the socket level (SOL_SOCKET), the same for every family.
  *
  * Source: socket(7), Linux net/core/sock.c. Options that only matter to a real network are checked and kept.
- * Known gaps: no BPF filters (SO_ATTACH_FILTER and kin: ENOPROTOOPT), no time stamps.
+ * Known gaps: no BPF filters (SO_ATTACH_FILTER and kin: ENOPROTOOPT), time stamps
+ * only of datagrams and only of their arrival.
  */
 import {
   EACCES,
   EDOM,
   EFAULT,
   EINVAL,
+  ENODATA,
   ENODEV,
   ENOENT,
   ENOPROTOOPT,
@@ -21,9 +23,12 @@ import { CAP_NET_ADMIN, capable } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
 import {
   AF_UNIX,
+  IPPROTO_TCP,
   SO_ACCEPTCONN,
+  SO_ATTACH_FILTER,
   SO_BINDTODEVICE,
   SO_BINDTOIFINDEX,
+  SO_BPF_EXTENSIONS,
   SO_BROADCAST,
   SO_BSDCOMPAT,
   SO_BUF_LOCK,
@@ -44,13 +49,18 @@ import {
   SO_MEMINFO,
   SO_NETNS_COOKIE,
   SO_NO_CHECK,
+  SO_NOFCS,
   SO_OOBINLINE,
   SO_PASSCRED,
   SO_PASSPIDFD,
+  SO_PASSRIGHTS,
   SO_PASSSEC,
   SO_PEEK_OFF,
   SO_PEERCRED,
+  SO_PEERGROUPS,
   SO_PEERNAME,
+  SO_PEERPIDFD,
+  SO_PREFER_BUSY_POLL,
   SO_PRIORITY,
   SO_PROTOCOL,
   SO_RCVBUF,
@@ -59,6 +69,7 @@ import {
   SO_RCVMARK,
   SO_RCVTIMEO,
   SO_RCVTIMEO_NEW,
+  SO_RESERVE_MEM,
   SO_REUSEADDR,
   SO_REUSEPORT,
   SO_RXQ_OVFL,
@@ -69,8 +80,15 @@ import {
   SO_SNDTIMEO,
   SO_SNDTIMEO_NEW,
   SO_TIMESTAMP,
+  SO_TIMESTAMP_NEW,
+  SO_TIMESTAMPING,
+  SO_TIMESTAMPING_NEW,
   SO_TIMESTAMPNS,
+  SO_TIMESTAMPNS_NEW,
+  SO_TXREHASH,
+  SO_TXTIME,
   SO_TYPE,
+  SO_WIFI_STATUS,
   SO_ZEROCOPY,
   SOL_SOCKET,
 } from "./abi.ts";
@@ -81,6 +99,9 @@ import { intOption, type Socket } from "./socket.ts";
 const BUFFER_MAX = 4194304;
 const SNDBUF_MIN = 4608;
 const RCVBUF_MIN = 2304;
+
+/** Time limits are kept in ticks of Linux' usual 250 Hz, rounded up, and shown so. */
+const TICK_US = 4000;
 
 /** On or off, kept and shown. */
 const SWITCHES = new Set([
@@ -94,6 +115,8 @@ const SWITCHES = new Set([
   SO_REUSEPORT,
   SO_TIMESTAMP,
   SO_TIMESTAMPNS,
+  SO_TIMESTAMP_NEW,
+  SO_TIMESTAMPNS_NEW,
   SO_RXQ_OVFL,
   SO_SELECT_ERR_QUEUE,
   SO_LOCK_FILTER,
@@ -130,6 +153,7 @@ export function setOption(task: Task, socket: Socket, level: number, name: numbe
     case SO_PASSCRED:
     case SO_PASSPIDFD:
     case SO_PASSSEC:
+    case SO_PASSRIGHTS:
     case SO_PEEK_OFF:
       return -EOPNOTSUPP;
     case SO_SNDBUFFORCE:
@@ -211,7 +235,7 @@ function setTimeout(socket: Socket, receive: boolean, value: OptionValue): numbe
   const sec = getS64(view, 0);
   const usec = getS64(view, 8);
   if (usec < 0 || usec >= 1000000) return -EDOM;
-  let ns = sec * 1e9 + usec * 1000;
+  let ns = sec * 1e9 + Math.ceil(usec / TICK_US) * TICK_US * 1000;
   if (sec < 0) ns = 0;
   else if (ns === 0) ns = Number.POSITIVE_INFINITY;
   if (receive) socket.readTimeoutNs = ns;
@@ -244,6 +268,10 @@ export function getOption(
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
   if (SWITCHES.has(name) || NUMBERS.has(name)) {
     if (name === SO_INCOMING_CPU) return intOption(socket.kept?.get(name) ?? -1);
+    if (name === SO_MAX_PACING_RATE && length >= 8) {
+      const rate = socket.kept?.get(name) ?? -1;
+      return rate === -1 ? new Uint8Array(8).fill(255) : u64Option(rate >>> 0);
+    }
     if (name === SO_MAX_PACING_RATE) return intOption(socket.kept?.get(name) ?? -1);
     return intOption(kept(socket, name));
   }
@@ -270,10 +298,29 @@ export function getOption(
       return intOption(1);
     case SO_BSDCOMPAT:
     case SO_INCOMING_NAPI_ID:
+    case SO_WIFI_STATUS:
+    case SO_NOFCS:
+    case SO_PREFER_BUSY_POLL:
+    case SO_RESERVE_MEM:
+      return intOption(0);
+    case SO_TIMESTAMPING:
+    case SO_TIMESTAMPING_NEW:
+    case SO_TXTIME:
+      return new Uint8Array(8);
     case SO_PASSCRED:
     case SO_PASSPIDFD:
     case SO_PASSSEC:
-      return intOption(0);
+    case SO_PASSRIGHTS:
+      return -EOPNOTSUPP;
+    case SO_BPF_EXTENSIONS:
+      return intOption(64);
+    case SO_TXREHASH:
+      return socket.protocol === IPPROTO_TCP ? intOption(1) : -EOPNOTSUPP;
+    case SO_ATTACH_FILTER:
+      return new Uint8Array(0);
+    case SO_PEERGROUPS:
+    case SO_PEERPIDFD:
+      return -ENODATA;
     case SO_BINDTOIFINDEX:
       return intOption(kept(socket, name));
     case SO_BINDTODEVICE: {
@@ -305,13 +352,13 @@ export function getOption(
       return name.length < length ? -EINVAL : name;
     }
     case SO_COOKIE:
-      return u64Option(socket.serial);
+      return length < 8 ? -EINVAL : u64Option(socket.serial);
     case SO_NETNS_COOKIE:
-      return u64Option(1);
+      return length !== 8 ? -EINVAL : u64Option(1);
     case SO_MEMINFO:
       return new Uint8Array(Uint32Array.of(0, socket.rcvbuf, 0, socket.sndbuf, 0, 0, 0, 0, 0).buffer);
     case SO_PEEK_OFF:
-      return -EOPNOTSUPP;
+      return intOption(-1);
     default:
       return -ENOPROTOOPT;
   }

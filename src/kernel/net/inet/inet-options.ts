@@ -4,7 +4,7 @@
  * Source: the manual pages; defaults and ranges as Linux 6.18 shows them. A table row says what an option takes.
  * Known gaps: no multicast membership beyond being accepted on the loopback device, no IP options, no TCP-AO/MD5.
  */
-import { EFAULT, EINVAL, ENODEV, ENOENT, ENOPROTOOPT, ENOTCONN, EPERM } from "../../abi/errno.ts";
+import { EFAULT, EINVAL, ENODEV, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM } from "../../abi/errno.ts";
 import { CAP_NET_ADMIN, CAP_NET_RAW, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
 import { AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOL_IP, SOL_IPV6, SOL_TCP, SOL_UDP } from "../abi.ts";
@@ -123,6 +123,11 @@ const UDP_ROWS: Record<number, Row> = {
   104: flag(), // UDP_GRO
 };
 
+/** Options that show nothing, since headers of that kind are never there. */
+const EMPTY = new Set([SOL_IP * 256 + 4, SOL_IP * 256 + 9, ...[54, 55, 57, 59].map((name) => SOL_IPV6 * 256 + name)]);
+/** Options of a connection only. */
+const CONNECTION = new Set([SOL_IPV6 * 256 + 1, SOL_IPV6 * 256 + 61]);
+
 const IP_MTU = 14;
 const IP_MULTICAST_IF = 32;
 const IP_ADD_MEMBERSHIP = 35;
@@ -214,7 +219,7 @@ function membership(value: OptionValue, size: number): number {
 
 export function getInetOption(socket: InetSocket, level: number, name: number, length: number): Uint8Array | number {
   const rows = rowsOf(socket, level);
-  if (rows === null) return -ENOPROTOOPT;
+  if (rows === null) return socket.family === AF_INET6 ? -ENOPROTOOPT : -EOPNOTSUPP;
   const set = socket.optionValues?.get(level * 256 + name);
   if (set !== undefined) return shorten(set, level, length);
   if ((level === SOL_IP && name === IP_MTU) || (level === SOL_IPV6 && name === IPV6_MTU))
@@ -231,6 +236,8 @@ export function getInetOption(socket: InetSocket, level: number, name: number, l
     }
     if (name === TCP_ULP) return new Uint8Array(0);
   }
+  if (EMPTY.has(level * 256 + name)) return new Uint8Array(0);
+  if (CONNECTION.has(level * 256 + name) && socket.remotePort === 0) return -ENOTCONN;
   const row = rows[name];
   if (row === undefined) return -ENOPROTOOPT;
   if (level === SOL_IPV6 && name === IPV6_V6ONLY) return intOption(socket.v6only ? 1 : 0);

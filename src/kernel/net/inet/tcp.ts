@@ -237,7 +237,7 @@ export class TcpSocket extends InetSocket {
   }
 
   private startConnect(addr: Uint8Array): number {
-    const to = parseAddress(addr, this.family, this.family === AF_INET6);
+    const to = parseAddress(addr, this.family, false);
     if (typeof to === "number") return to;
     let { ip } = to;
     const { stack, tcp } = this.kernel.net;
@@ -317,6 +317,7 @@ export class TcpSocket extends InetSocket {
   private connectFailed(error: number): void {
     this.target = null;
     this.toClosed(error);
+    if (!this.boundIp) this.localIp = this.anyIp;
     this.remotePort = 0;
   }
 
@@ -325,7 +326,6 @@ export class TcpSocket extends InetSocket {
     this.state = CLOSED;
     this.error = error;
     this.shutdownMask = SHUTDOWN_MASK;
-    if (!this.boundIp) this.localIp = this.anyIp;
     this.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
   }
 
@@ -334,12 +334,13 @@ export class TcpSocket extends InetSocket {
     if (this.state === LISTENING) this.stopListening();
     else if (this.state === CONNECTING) this.leaveQueue();
     else if (this.state === CONNECTED) this.hangUp(true);
+    const wasConnected = this.state === CONNECTED || this.state === CONNECTING;
     this.state = CLOSED;
     this.progress = SS_UNCONNECTED;
     this.peer = null;
     this.clearReceived();
     this.remotePort = 0;
-    this.error = 0;
+    this.error = wasConnected ? ECONNRESET : 0;
     this.shutdownMask = 0;
     if (!this.boundPort) this.ports.drop(this);
     if (!this.boundIp) this.localIp = this.anyIp;

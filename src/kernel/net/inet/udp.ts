@@ -22,6 +22,7 @@ import {
 import type { Kernel } from "../../kernel.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM } from "../../vfs/file.ts";
+import type { Timespec } from "../../vfs/inode.ts";
 import type { Io } from "../../vfs/io.ts";
 import { ALL_EVENTS } from "../../wait-queue.ts";
 import {
@@ -46,6 +47,7 @@ import {
 } from "../abi.ts";
 import { kept } from "../options.ts";
 import type { ReceiveInfo, SendInfo } from "../socket.ts";
+import { addTimestamp, arrivalTime } from "../timestamps.ts";
 import { type Endpoint, familyOf, formatEndpoint, parseAddress } from "./address.ts";
 import { InetSocket } from "./inet-socket.ts";
 import { type Ip, ipFromBytes, ipToBytes, isAny } from "./ip.ts";
@@ -77,6 +79,7 @@ interface Datagram {
   /** Time to live and type of service, for the control messages that show them. */
   ttl: number;
   tos: number;
+  arrived: Timespec | null;
 }
 
 /** What a datagram costs of the receiver's buffer (see unix/truesize.ts for where such figures come from). */
@@ -181,6 +184,7 @@ export class UdpSocket extends InetSocket {
       to: ip,
       ttl,
       tos: this.option(SOL_IP, IP_TOS, 0),
+      arrived: null,
     });
     return length;
   }
@@ -200,6 +204,7 @@ export class UdpSocket extends InetSocket {
     }
     const bytes = cost(datagram.data.length);
     if (receiver.used > receiver.rcvbuf || (receiver.shutdownMask & RCV_SHUTDOWN) !== 0) return;
+    datagram.arrived = arrivalTime(receiver);
     receiver.used += bytes;
     receiver.queue.push(datagram);
     receiver.waiters.wake(CAN_READ);
@@ -224,6 +229,7 @@ export class UdpSocket extends InetSocket {
     if (info !== null) {
       info.name = formatEndpoint(datagram.from, datagram.fromPort, this.family);
       if (size < there) info.flags |= MSG_TRUNC;
+      if (this.kept !== null) addTimestamp(this, datagram.arrived, info);
       this.addControl(datagram, info);
     }
     return (flags & MSG_TRUNC) !== 0 ? there : size;

@@ -32,6 +32,7 @@ import {
   SOCK_DGRAM,
 } from "../abi.ts";
 import type { ReceiveInfo, SendInfo } from "../socket.ts";
+import { arrivalTime } from "../timestamps.ts";
 import type { Cargo } from "./in-flight.ts";
 import { MessageQueue, takeMessage } from "./message-queue.ts";
 import { checkAddress } from "./names.ts";
@@ -128,16 +129,12 @@ export class UnixDatagram extends UnixSocket {
     }
     const data = takeMessage(io);
     if (data === null) return -EFAULT;
-    let cargo: Cargo | null = null;
-    if (info !== null && info.files !== null) {
-      const sent = this.kernel.net.inFlight.send(task, info.files);
-      if (typeof sent === "number") return sent;
-      cargo = sent;
-      info.files = null;
-    }
+    const cargo = this.load(task, other, info);
+    if (typeof cargo === "number") return cargo;
     const truesize = datagramTruesize(length);
     this.wmem += truesize;
-    other.queue.push({ data, sender: this, truesize, creds: this.credsFor(task, other, info), cargo });
+    const creds = this.credsFor(task, other, info);
+    other.queue.push({ data, sender: this, truesize, creds, cargo, arrived: arrivalTime(other) });
     other.waiters.wake(CAN_READ);
     return length;
   }

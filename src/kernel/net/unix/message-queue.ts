@@ -7,9 +7,11 @@
 
 import { EFAULT } from "../../abi/errno.ts";
 import type { Task } from "../../task/task.ts";
+import type { Timespec } from "../../vfs/inode.ts";
 import type { Io } from "../../vfs/io.ts";
 import { MSG_PEEK, MSG_TRUNC } from "../abi.ts";
 import type { ReceiveInfo, Ucred } from "../socket.ts";
+import { addTimestamp } from "../timestamps.ts";
 import type { Cargo, InFlight } from "./in-flight.ts";
 import type { UnixSocket } from "./unix-socket.ts";
 
@@ -20,6 +22,8 @@ export interface Message {
   truesize: number;
   creds: Ucred | null;
   cargo: Cargo | null;
+  /** For SO_TIMESTAMP. */
+  arrived: Timespec | null;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -104,6 +108,7 @@ export class MessageQueue {
       info.name = message.sender.addr;
       if (size < there) info.flags |= MSG_TRUNC;
       info.creds = message.creds;
+      if (message.arrived !== null || socket.kept !== null) addTimestamp(socket, message.arrived, info);
       if (message.cargo !== null) {
         info.files = peek ? message.cargo.files.map((file) => file.retain()) : inFlight.land(message.cargo);
         if (!peek) message.cargo = null;

@@ -10,6 +10,7 @@ import type { Task } from "../../task/task.ts";
 import type { Io } from "../../vfs/io.ts";
 import { MSG_OOB, RCV_SHUTDOWN, SEND_SHUTDOWN, SIOCINQ, SIOCOUTQ, SOCK_SEQPACKET } from "../abi.ts";
 import type { ReceiveInfo, SendInfo } from "../socket.ts";
+import { arrivalTime } from "../timestamps.ts";
 import { UnixConnection } from "./connection.ts";
 import type { Cargo } from "./in-flight.ts";
 import { MessageQueue, takeMessage } from "./message-queue.ts";
@@ -51,16 +52,12 @@ export class UnixSeqpacket extends UnixConnection {
     if (this.wmem >= this.sndbuf) return -EAGAIN;
     const data = takeMessage(io);
     if (data === null) return -EFAULT;
-    let cargo: Cargo | null = null;
-    if (info !== null && info.files !== null) {
-      const sent = this.kernel.net.inFlight.send(task, info.files);
-      if (typeof sent === "number") return sent;
-      cargo = sent;
-      info.files = null;
-    }
+    const cargo = this.load(task, peer, info);
+    if (typeof cargo === "number") return cargo;
     const truesize = datagramTruesize(length);
     this.wmem += truesize;
-    peer.queue.push({ data, sender: this, truesize, creds: this.credsFor(task, peer, info), cargo });
+    const creds = this.credsFor(task, peer, info);
+    peer.queue.push({ data, sender: this, truesize, creds, cargo, arrived: arrivalTime(peer) });
     peer.waiters.wake(CAN_READ);
     return length;
   }

@@ -84,15 +84,10 @@ export class UnixStream extends UnixConnection {
       }
       if (moved === 0) {
         const creds = this.credsFor(task, peer, info);
-        let cargo: Cargo | null = null;
-        if (info !== null && info.files !== null) {
-          const sent = this.kernel.net.inFlight.send(task, info.files);
-          if (typeof sent === "number") {
-            peer.queue.dropLast(n);
-            return sent;
-          }
-          cargo = sent;
-          info.files = null;
+        const cargo = this.load(task, peer, info);
+        if (typeof cargo === "number") {
+          peer.queue.dropLast(n);
+          return cargo;
         }
         if (creds !== null || cargo !== null) extra = { creds, cargo };
       } else extra = withoutCargo(extra);

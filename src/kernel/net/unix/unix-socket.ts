@@ -14,8 +14,10 @@ import {
   ENODATA,
   ENOTCONN,
   EOPNOTSUPP,
+  EPERM,
   EPROTOTYPE,
   ERANGE,
+  ESRCH,
 } from "../../abi/errno.ts";
 import { S_IFSOCK } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
@@ -29,12 +31,15 @@ import {
   SHUTDOWN_MASK,
   SO_PASSCRED,
   SO_PASSPIDFD,
+  SO_PASSRIGHTS,
   SO_PASSSEC,
   SO_PEEK_OFF,
   SO_PEERCRED,
   SO_PEERGROUPS,
+  SO_PEERPIDFD,
   SOL_SOCKET,
 } from "../abi.ts";
+import { installPidfd } from "../message.ts";
 import type { OptionValue } from "../option-value.ts";
 import { intOption, type ReceiveInfo, type SendInfo, Socket, type Ucred } from "../socket.ts";
 import type { Cargo } from "./in-flight.ts";
@@ -76,6 +81,8 @@ export abstract class UnixSocket extends Socket {
   protected room: Set<UnixSocket> | null = null;
   passCred = false;
   passPidfd = false;
+  /** SO_PASSRIGHTS: takes files. */
+  passRights = true;
   /** Whose the other end is (SO_PEERCRED), and its groups. */
   peerCred: Ucred | null = null;
   peerGroups: readonly number[] | null = null;
@@ -198,6 +205,15 @@ export abstract class UnixSocket extends Socket {
     return this.wantsCreds || other.wantsCreds ? messageCreds(task) : null;
   }
 
+  /** Takes the files of a send to `other` on board; null: there are none. -EPERM, -ETOOMANYREFS. */
+  protected load(task: Task, other: UnixSocket, info: SendInfo | null): Cargo | null | number {
+    if (info === null || info.files === null) return null;
+    if (!other.passRights) return -EPERM;
+    const cargo = this.kernel.net.inFlight.send(task, info.files);
+    if (typeof cargo !== "number") info.files = null;
+    return cargo;
+  }
+
   override credsShown(info: ReceiveInfo): Ucred | null {
     return this.passCred ? (info.creds ?? NOBODY) : null;
   }
@@ -234,12 +250,14 @@ export abstract class UnixSocket extends Socket {
     if (level !== SOL_SOCKET) return -EOPNOTSUPP;
     switch (name) {
       case SO_PASSCRED:
-      case SO_PASSPIDFD: {
+      case SO_PASSPIDFD:
+      case SO_PASSRIGHTS: {
         if (value.length < 4) return -EINVAL;
         const on = value.int();
         if (on === null) return -EFAULT;
         if (name === SO_PASSCRED) this.passCred = on !== 0;
-        else this.passPidfd = on !== 0;
+        else if (name === SO_PASSPIDFD) this.passPidfd = on !== 0;
+        else this.passRights = on !== 0;
         return 0;
       }
       case SO_PEEK_OFF: {
@@ -261,6 +279,8 @@ export abstract class UnixSocket extends Socket {
         return intOption(this.passCred ? 1 : 0);
       case SO_PASSPIDFD:
         return intOption(this.passPidfd ? 1 : 0);
+      case SO_PASSRIGHTS:
+        return intOption(this.passRights ? 1 : 0);
       case SO_PASSSEC:
         return intOption(0);
       case SO_PEEK_OFF:
@@ -271,6 +291,13 @@ export abstract class UnixSocket extends Socket {
         view.setInt32(4, this.peerCred?.uid ?? -1, true);
         view.setInt32(8, this.peerCred?.gid ?? -1, true);
         return new Uint8Array(view.buffer);
+      }
+      case SO_PEERPIDFD: {
+        const process = this.peerCred?.process ?? null;
+        if (process === null) return -ENODATA;
+        if (!this.kernel.processes.has(process.pid)) return -ESRCH;
+        const fd = installPidfd(task, process);
+        return fd < 0 ? fd : intOption(fd);
       }
       case SO_PEERGROUPS: {
         if (this.peerGroups === null) return -ENODATA;
