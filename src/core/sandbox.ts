@@ -74,7 +74,7 @@ export interface LaunchOptions {
 
 /** Every request, with its parameters and its answer. A sandbox half of a plugin may add methods (`kernel.control`). */
 export interface ControlMethods {
-  /** Loads the program and lets the first process run. Answers after the exec succeeded or failed. */
+  /** Loads the program and lets the first process run. Answers after the exec succeeded or failed; twice is EBUSY. */
   start: { params: { id: string }; result: Record<string, never> };
   /** Answers when the process has ended. `pid` is the guest's pid; absent: the container's first process. */
   wait: { params: { id: string; pid?: number }; result: ExitStatus };

@@ -217,6 +217,14 @@ describe("start", () => {
     await expect(containers.start("c")).rejects.toThrow(MESSAGES.alreadyStarted);
     expect(status()).toBe("running");
   });
+  test("after one that was killed on its way: it runs, and says so", async () => {
+    await create();
+    bench.launcher.last.answers.start = () => {
+      throw new ControlError("the first process has been started already", 16);
+    };
+    await expect(containers.start("c")).rejects.toThrow(MESSAGES.alreadyStarted);
+    expect(status()).toBe("running");
+  });
   test("of a stopped one", async () => {
     await create();
     await bench.launcher.last.kill();

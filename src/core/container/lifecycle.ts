@@ -29,6 +29,9 @@ import { isAlive } from "./process-ref.ts";
 import { isLegal, requireState } from "./state.ts";
 import { checkId, type LockedContainer, type Metadata, Store } from "./store.ts";
 
+/** The sandbox's answer to a second start. */
+const EBUSY = 16;
+
 export interface CreateOptions {
   id: string;
   bundle: string;
@@ -397,13 +400,19 @@ export class Containers {
         try {
           await sandbox.request("start", { id: container.id });
         } catch (cause) {
+          if (cause instanceof ControlError && cause.errno === EBUSY) {
+            // An earlier start was killed after the sandbox had heard of it.
+            metadata.status = "running";
+            locked.save();
+            requireState("start", container.id, "running");
+          }
           const error = programError(cause);
           throw error === cause ? error : startFailure(error as RuntimeError);
         }
         metadata.status = "running";
         locked.save();
       } catch (error) {
-        await this.undo(locked, sandbox, error);
+        if (metadata.status !== "running") await this.undo(locked, sandbox, error);
         throw error;
       }
       await this.tellStarted(locked, sandbox);
