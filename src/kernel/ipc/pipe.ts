@@ -56,7 +56,10 @@ export class Pipe {
   readonly waiters = new WaitQueue();
   readonly serial = nextAnonymousIno();
 
-  constructor() {
+  constructor(
+    /** Made by pipe(2): opening it anew (/proc/self/fd/N) never waits for the other side. */
+    readonly anonymous = false,
+  ) {
     this.slots = slotsPromised + DEFAULT_SLOTS > SLOTS_SOFT ? FIRST_SLOTS : DEFAULT_SLOTS;
     slotsPromised += this.slots;
   }
@@ -308,7 +311,7 @@ export class PipeFile extends File {
   ) {
     super(flags, path, inode);
     this.waiters = pipe.waiters;
-    this.writerOpensSeen = inode !== null && pipe.writers === 0 ? pipe.writerOpens : -1;
+    this.writerOpensSeen = !pipe.anonymous && pipe.writers === 0 ? pipe.writerOpens : -1;
   }
 
   override get serial(): number {
@@ -349,7 +352,7 @@ export class PipeFile extends File {
 
 /** pipe2(2): the reading and the writing end. `flags`: O_NONBLOCK, O_DIRECT. */
 export function makePipe(_kernel: Kernel, flags: number): [PipeFile, PipeFile] {
-  const pipe = new Pipe();
+  const pipe = new Pipe(true);
   pipe.addEnd(0);
   pipe.addEnd(O_WRONLY);
   const kept = flags & (O_NONBLOCK | O_DIRECT);
@@ -371,6 +374,10 @@ export function openFifo(inode: Inode, flags: number, task: Task, path: Path | n
   const restart = task.restart;
   if (restart !== null && restart.file instanceof PipeFile && restart.file.inode === inode)
     return waitForOtherEnd(task, restart.file, restart.data as FifoWait);
+  if (inode.fifo?.anonymous) {
+    inode.fifo.addEnd(access);
+    return new PipeFile(inode.fifo, flags, path, inode);
+  }
   const nonBlocking = (flags & O_NONBLOCK) !== 0;
   if (access === O_WRONLY && nonBlocking && (inode.fifo === null || inode.fifo.readers === 0)) return -ENXIO;
   inode.fifo ??= new Pipe();
