@@ -73,6 +73,11 @@ export function finishExec(task: Task, comm: string): void {
   process.actions.reset();
   signals.altStack = { sp: 0, size: 0, flags: SS_DISABLE };
   process.execed = true;
+  // Whoever runs with rights that are not their own is not to be looked into.
+  const { uid, euid, gid, egid } = task.cred;
+  const own = uid === euid && gid === egid;
+  process.dumpable = own ? 1 : 0;
+  if (!own) task.parentDeathSignal = 0;
   process.exitSignal = SIGCHLD;
   timersOnExec(process);
   releaseVfork(task);
