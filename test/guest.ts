@@ -32,8 +32,20 @@ export const guestNames = (): string[] =>
     .map((f) => basename(f, ".c"))
     .sort();
 
+const compiled = new Map<string, Promise<string>>();
+
 /** The path of the compiled program; its name carries the hash of everything that went into it. */
-export async function compileGuest(name: string, folder = source): Promise<string> {
+export function compileGuest(name: string, folder = source): Promise<string> {
+  const key = join(folder, name);
+  let program = compiled.get(key);
+  if (!program) {
+    program = compile(name, folder);
+    compiled.set(key, program);
+  }
+  return program;
+}
+
+async function compile(name: string, folder: string): Promise<string> {
   const file = join(folder, `${name}.c`);
   const text = readFileSync(file, "utf8");
   const linking = /^.*build: dynamic/.test(text) ? [] : ["-static"];

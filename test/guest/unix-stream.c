@@ -162,11 +162,12 @@ int main(void) {
   struct sockaddr_un deep = name_of("missing/sock");
   TRY(bind(other, (void *)&deep, sizeof deep));
   TRY(connect(other, BAD, sizeof a));
-  TRY(connect(1, (void *)&a, sizeof a));
+  int file = NEED(open("plain", O_RDWR));
+  TRY(connect(file, (void *)&a, sizeof a));
   TRY(bind(77, (void *)&a, sizeof a));
   TRY(write(other, "x", 1));
   TRY(read(other, b, 1));
-  TRY(send(1, "x", 1, 0));
+  TRY(send(file, "x", 1, 0));
   len = sizeof v;
   TRY(getsockopt(other, SOL_SOCKET, 9999, &v, &len));
   TRY(getsockopt(other, 77, 1, &v, &len));
