@@ -51,10 +51,17 @@ export class WaitQueue {
       return;
     }
     // A waiter may remove itself or others while it is told.
-    for (const entry of this.entries.slice()) {
-      if (entry.queue !== this || (entry.mask & mask) === 0) continue;
-      if (entry.exclusive && exclusive <= 0) continue;
-      if (entry.waiter.wake(entry, mask) !== false && entry.exclusive) exclusive--;
+    const entries = this.entries.slice();
+    // As on Linux: first those who all are woken, the latest first; then the others in the order of their coming.
+    for (let i = entries.length - 1; i >= 0; i--) {
+      const entry = entries[i]!;
+      if (!entry.exclusive && entry.queue === this && (entry.mask & mask) !== 0) entry.waiter.wake(entry, mask);
+    }
+    let left = exclusive;
+    for (let i = 0; i < entries.length && left > 0; i++) {
+      const entry = entries[i]!;
+      if (!entry.exclusive || entry.queue !== this || (entry.mask & mask) === 0) continue;
+      if (entry.waiter.wake(entry, mask) !== false) left--;
     }
   }
 

@@ -16,6 +16,8 @@ import { WaitEntry, type Waiter } from "../wait-queue.ts";
 
 const SIGIO = 29;
 const SI_SIGIO = -5;
+/** Signals whose si_code has meanings of its own: ILL, TRAP, BUS, FPE, SEGV, CHLD, SYS. */
+const OWN_CODES = new Set([4, 5, 7, 8, 11, 17, 31]);
 const SI_KERNEL = 0x80;
 const INPUT = POLLIN | POLLPRI | POLLRDNORM;
 const OUTPUT = POLLOUT | POLLWRNORM;
@@ -41,7 +43,7 @@ export class AsyncNotifier implements Waiter {
     const { code, band } = reason(mask);
     const queued = file.ownerSignal !== 0;
     const info: SigInfo = queued
-      ? { signo, errno: 0, code: signo >= 32 ? SI_SIGIO : code, band, fd: this.fd }
+      ? { signo, errno: 0, code: OWN_CODES.has(signo) ? SI_SIGIO : code, band, fd: this.fd }
       : { signo, errno: 0, code: SI_KERNEL };
     const { kernel } = this;
     if (file.ownerType === 0) {

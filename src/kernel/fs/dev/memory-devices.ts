@@ -16,6 +16,9 @@ import type { Io } from "../../vfs/io.ts";
 
 /** What they have in common: writes vanish, the position stays at 0. */
 class NullFile extends File {
+  override get pollable(): boolean {
+    return false;
+  }
   override readonly seekable = true;
   constructor(flags: number, path: Path) {
     super(flags, path, path.dentry.inode);
@@ -93,6 +96,9 @@ const RNDCLEARPOOL = 0x5206;
 const RNDRESEEDCRNG = 0x5207;
 
 class RandomFile extends NullFile {
+  override get pollable(): boolean {
+    return true;
+  }
   override read(_task: Task, io: Io): number {
     const chunk = new Uint8Array(Math.min(io.remaining, 65536));
     let done = 0;
