@@ -13,8 +13,9 @@ import { killAllRunning } from "./harness/process.ts";
 import { platforms, runts, runtsExists } from "./harness/sandbox.ts";
 import { type Group, runGroup, type Totals } from "./harness/suite.ts";
 import { programGroup } from "./programs.ts";
-import { stressGroup } from "./stress.ts";
+import { chaosGroup } from "./specs/chaos.ts";
 import { specsGroup } from "./specs/specs.ts";
+import { stressGroup } from "./stress.ts";
 import { unitGroup } from "./unit.ts";
 
 const filters = process.argv.slice(2).filter((word) => !word.startsWith("-"));
@@ -37,6 +38,7 @@ console.log(`testing ${runts} on ${platforms.join(" and ")}, ${jobs} at a time`)
 const groups: Group[] = [
   unitGroup(filters),
   specsGroup(filters),
+  chaosGroup(filters),
   guestGroup(filters),
   programGroup(filters),
   errorGroup(filters),
