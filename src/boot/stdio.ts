@@ -1,8 +1,8 @@
 /**
  * Descriptors that a process is given from outside, as open files of the guest: host terminals, pipes, files, sockets.
  *
- * Pipes and terminals are opened anew without blocking, through /proc/self/fd: setting O_NONBLOCK on what was passed
- * would change it for everybody who shares it. What cannot be reopened (sockets, files by permission) is used as it is.
+ * Terminals are opened anew without blocking, through /proc/self/fd: setting O_NONBLOCK on what was passed would change it
+ * for everybody who shares it. Pipes and sockets need no flag for it (fs/hostfd/stream-file.ts).
  */
 import { encodeCString } from "../kernel/abi/bytes.ts";
 import { openHostFd } from "../kernel/fs/hostfd/node.ts";
@@ -12,36 +12,20 @@ import { HostTty } from "../kernel/tty/host-tty.ts";
 import { setControlling } from "../kernel/tty/job-control.ts";
 import type { File } from "../kernel/vfs/file.ts";
 import { resolve } from "../kernel/vfs/namei.ts";
-import { closeFd, fcntl, isatty, openat2, statx } from "../native/host.ts";
+import { closeFd, isatty, openat2 } from "../native/host.ts";
 import { Refusal } from "./control.ts";
 
 const AT_FDCWD = -100;
-const AT_EMPTY_PATH = 0x1000;
-const STATX_TYPE = 1;
 const LOOKUP_FOLLOW = 1;
-const F_GETFL = 3;
-const O_ACCMODE = 3;
 const O_RDWR = 2;
 const O_NOCTTY = 0o400;
 const O_NONBLOCK = 0o4000;
-const S_IFMT = 0o170000;
-const S_IFIFO = 0o010000;
 
-const statxBuffer = new Uint8Array(256);
-const EMPTY = encodeCString("");
-
-function typeOf(fd: number): number {
-  if (statx(fd, EMPTY, AT_EMPTY_PATH, STATX_TYPE, statxBuffer) < 0) return 0;
-  return new DataView(statxBuffer.buffer).getUint16(28, true) & S_IFMT;
-}
-
-/** Opens pipes and terminals anew, without blocking. The old descriptors are closed where that worked. */
+/** Opens terminals anew, without blocking. The old descriptors are closed where that worked. */
 export function reopenStdio(fds: readonly number[]): number[] {
   return fds.map((fd) => {
-    const flags = fcntl(fd, F_GETFL, 0);
-    if (flags < 0 || (isatty(fd) !== 1 && typeOf(fd) !== S_IFIFO)) return fd;
-    const access = isatty(fd) === 1 ? O_RDWR : flags & O_ACCMODE;
-    const again = openat2(AT_FDCWD, encodeCString(`/proc/self/fd/${fd}`), access | O_NOCTTY | O_NONBLOCK, 0, 0);
+    if (isatty(fd) !== 1) return fd;
+    const again = openat2(AT_FDCWD, encodeCString(`/proc/self/fd/${fd}`), O_RDWR | O_NOCTTY | O_NONBLOCK, 0, 0);
     if (again < 0) return fd;
     closeFd(fd);
     return again;
