@@ -141,7 +141,7 @@ export function closeFilter(platform: string): number {
     ...RUNTIME,
     ...DESCRIPTORS,
     ...FILES,
-    ...(platform === "ptrace" ? (["ptrace"] as const) : []),
+    ...(platform === "ptrace" ? (["ptrace", "sched_setaffinity"] as const) : []),
   ];
   return installFilter(
     Int32Array.from(names, (name) => SYSCALL_NUMBERS[name]),

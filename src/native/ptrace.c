@@ -462,6 +462,26 @@ int pt_no_core(int pid)
 	return R(prlimit(pid, RLIMIT_CORE, &none, NULL));
 }
 
+/* Where the tracer runs now, and where a thread may run: that CPU, or (-1) all that we started with. */
+static cpu_set_t all_cpus;
+/* How many CPUs there are to choose from; 0 when the host does not let us choose. */
+int pt_cpus(void)
+{
+	if (sched_getaffinity(0, sizeof all_cpus, &all_cpus) < 0 || sched_setaffinity(0, sizeof all_cpus, &all_cpus) < 0)
+		return 0;
+	return CPU_COUNT(&all_cpus);
+}
+int pt_cpu(void) { return sched_getcpu(); }
+int pt_pin(int tid, int cpu)
+{
+	cpu_set_t one;
+	if (cpu < 0)
+		return R(sched_setaffinity(tid, sizeof all_cpus, &all_cpus));
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	return R(sched_setaffinity(tid, sizeof one, &one));
+}
+
 /*
  * Waiting. Stops are looked for with wait4; only while we sleep does SIGCHLD tell of them (SA_NOCLDSTOP is off then), and
  * rings the doorbell that the epoll instance holds under key 0. Any thread of the process may take the signal.

@@ -23,6 +23,9 @@ const symbols = bind({
   pt_fp_reset: { args: [i32], returns: i32 },
   pt_write_filter: { args: [i32, f64, i32, i32], returns: i32 },
   pt_no_core: { args: [i32], returns: i32 },
+  pt_cpus: { args: [], returns: i32 },
+  pt_cpu: { args: [], returns: i32 },
+  pt_pin: { args: [i32, i32], returns: i32 },
   pt_watch: { args: [i32], returns: i32 },
   pt_wait: { args: [pointer, i32, f64], returns: i32 },
 });
@@ -51,5 +54,8 @@ export const fpLoad = symbols.pt_fp_load;
 export const fpReset = symbols.pt_fp_reset;
 export const writeFilter = symbols.pt_write_filter;
 export const noCoreDumps = symbols.pt_no_core;
+export const usableCpus = symbols.pt_cpus;
+export const currentCpu = symbols.pt_cpu;
+export const pinThread = symbols.pt_pin;
 export const watchTracees = symbols.pt_watch;
 export const waitForTracee = symbols.pt_wait;

@@ -21,6 +21,7 @@ import { encodeCString } from "../../kernel/abi/bytes.ts";
 import { EAGAIN, EFAULT, EINVAL, EPERM, ESRCH } from "../../kernel/abi/errno.ts";
 import { SYSCALL_NUMBERS } from "../../kernel/abi/syscall-numbers.ts";
 import {
+  clockNs,
   closeFd,
   epollCreate,
   epollCtl,
@@ -104,6 +105,17 @@ const THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | CLONE_P
 /** CLONE_PARENT: we are the parent of every stub process. */
 const FORK_FLAGS = 0x8000 | CLONE_PTRACE | SIGCHLD;
 
+/**
+ * A round trip costs 8 µs when guest and kernel are on one CPU and 50 µs when one must wake the other's (measured on a
+ * virtual machine). So a thread that calls often is kept on the CPU that the kernel runs on, and one that computes is
+ * let go, to run beside others.
+ */
+const SHORT_RUN_NS = 200_000;
+const LONG_RUN_NS = 1e6;
+/** Short runs in a row that make a thread one that calls often. */
+const HOT = 3;
+const CLOCK_MONOTONIC = 1;
+
 const FAULT_SIGNALS = new Set([4, SIGTRAP, SIGBUS, 8, SIGSEGV]);
 const USER_CS = 0x33;
 
@@ -141,6 +153,11 @@ export class PtracePlatform implements Platform {
   private readonly stopped = new Int32Array(2);
   private readonly one = new Int32Array(1);
   private readonly oneByte = new Uint8Array(1);
+  /** Threads that are kept on one CPU, and how many of them run. */
+  readonly pinned = new Set<PtraceContext>();
+  pinnedRunning = 0;
+  readonly mayPin: boolean;
+  private nextSweep = 0;
   readonly args = new Float64Array(7);
   readonly info = new Float64Array(3);
 
@@ -150,6 +167,7 @@ export class PtracePlatform implements Platform {
     check(epollCtl(this.epoll, 1, this.doorbell, POLLIN, 0), "watch the doorbell");
     check(epollCtl(this.epoll, 1, options.pollerFd, POLLIN, 1), "watch the poller");
     P.watchTracees(this.doorbell);
+    this.mayPin = P.usableCpus() > 1;
     const pair = new Int32Array(2);
     // Sequenced packets: one message, one descriptor.
     check(socketpair(5, pair), "make a socket pair");
@@ -285,6 +303,21 @@ export class PtracePlatform implements Platform {
   wait(timeoutNs: number): Context | null {
     const fresh = this.started.pop();
     if (fresh !== undefined) return fresh;
+    if (this.pinnedRunning > 0) {
+      const now = clockNs(CLOCK_MONOTONIC);
+      if (now >= this.nextSweep) this.unpinBusy(now);
+      if (this.pinnedRunning > 0 && (timeoutNs < 0 || timeoutNs > LONG_RUN_NS)) return this.waitFor(LONG_RUN_NS);
+    }
+    return this.waitFor(timeoutNs);
+  }
+
+  /** Lets threads go that have not called for a while. */
+  private unpinBusy(now: number): void {
+    this.nextSweep = now + LONG_RUN_NS;
+    for (const ctx of this.pinned) if (ctx.running && now - ctx.resumedAt >= LONG_RUN_NS) ctx.unpin();
+  }
+
+  private waitFor(timeoutNs: number): Context | null {
     let timeout = timeoutNs;
     while (P.waitForTracee(this.stopped, this.epoll, timeout) === 1) {
       const ctx = this.onStatus(this.stopped[0]!, this.stopped[1]!);
@@ -312,7 +345,7 @@ export class PtracePlatform implements Platform {
       P.continueThread(tid);
       return null;
     }
-    ctx.running = false;
+    ctx.halted();
     const signo = (status >> 8) & 0xff;
     const event = status >> 16;
     if (signo === (SIGTRAP | 0x80)) {
@@ -330,7 +363,7 @@ export class PtracePlatform implements Platform {
       return null;
     }
     // A signal from outside the sandbox is not for the guest.
-    ctx.running = true;
+    ctx.leave();
     P.resumePlain(tid);
     return null;
   }
@@ -354,6 +387,8 @@ export class PtracePlatform implements Platform {
   }
   /** The kernel is not to hear of this context any more. */
   forget(ctx: PtraceContext): void {
+    ctx.halted();
+    this.pinned.delete(ctx);
     ctx.addressSpace.contexts.delete(ctx);
     if (ctx.addressSpace.executor === ctx) ctx.addressSpace.executor = null;
     const waiting = this.started.indexOf(ctx);
@@ -511,7 +546,7 @@ class PtraceSpace implements AddressSpace {
     const { platform } = this;
     if (P.waitNewborn(tid) < 0) return -EAGAIN;
     const ctx = platform.addContext(space, tid);
-    ctx.copyRegisters(parent);
+    ctx.inherit(parent);
     if (space !== this) {
       space.executor = ctx;
       ctx.hasSignalStack = parent.hasSignalStack;
@@ -587,6 +622,10 @@ class PtraceContext implements Context {
   /** Its host registers are not those of the stop: it was sent through the stub, or has not run yet. */
   displaced = true;
   hasSignalStack = false;
+  /** The CPU that it is kept on, or -1; its latest short runs; when it was last let run. */
+  private cpu = -1;
+  private heat = 1;
+  resumedAt = 0;
 
   constructor(
     readonly addressSpace: PtraceSpace,
@@ -612,9 +651,12 @@ class PtraceContext implements Context {
     return result === P.LOST ? -ESRCH : result;
   }
 
-  copyRegisters(from: PtraceContext): void {
+  /** As a new thread has it of its maker. */
+  inherit(from: PtraceContext): void {
     this.regs.set(from.regs);
     this.segments.set(from.segments);
+    this.cpu = from.cpu;
+    if (this.cpu >= 0) this.addressSpace.platform.pinned.add(this);
   }
   forgetSegments(): void {
     this.segments.fill(0);
@@ -681,9 +723,43 @@ class PtraceContext implements Context {
     return this.addressSpace.read(at, code, 0, 1) === 1 && (code[0]! & 0xf8) !== 0xd8 && code[0] !== 0x9b;
   }
 
-  private leave(): void {
+  /** It is about to run guest code. */
+  leave(): void {
+    const { platform } = this.addressSpace;
     if (this.addressSpace.executor === this) this.addressSpace.executor = null;
     this.running = true;
+    if (!platform.mayPin) return;
+    if (this.heat >= HOT) {
+      const cpu = P.currentCpu();
+      if (cpu !== this.cpu) {
+        this.cpu = cpu;
+        P.pinThread(this.tid, cpu);
+        platform.pinned.add(this);
+      }
+    }
+    if (this.cpu >= 0) platform.pinnedRunning++;
+    this.resumedAt = clockNs(CLOCK_MONOTONIC);
+  }
+  /** It has stopped running guest code. */
+  halted(): void {
+    if (!this.running) return;
+    this.running = false;
+    const { platform } = this.addressSpace;
+    if (!platform.mayPin) return;
+    if (this.cpu >= 0) platform.pinnedRunning--;
+    const ran = clockNs(CLOCK_MONOTONIC) - this.resumedAt;
+    if (ran < SHORT_RUN_NS) {
+      if (this.heat < HOT) this.heat++;
+    } else this.heat = ran < LONG_RUN_NS ? this.heat >> 1 : 0;
+  }
+  /** It computes: it may run anywhere. */
+  unpin(): void {
+    const { platform } = this.addressSpace;
+    platform.pinned.delete(this);
+    if (this.running) platform.pinnedRunning--;
+    this.cpu = -1;
+    this.heat = 0;
+    P.pinThread(this.tid, -1);
   }
   resumeWithResult(result: number): void {
     if (this.displaced) {
