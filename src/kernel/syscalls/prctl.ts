@@ -4,6 +4,8 @@
  * Manual page: prctl(2). Gaps: no speculation control (it is the host's), no PR_SET_MM, no PR_SET_PTRACER
  * (as without Yama); options that only other processors know give EINVAL, as there.
  */
+
+import { decodeName, encodeName } from "../abi/bytes.ts";
 import { EBADF, EFAULT, EINVAL, ENOMEM, EPERM } from "../abi/errno.ts";
 import { addr, oneOf } from "../args.ts";
 import { pageUp } from "../mm/mm.ts";
@@ -100,7 +102,7 @@ export const prctl = syscall(
         return setName(task, arg2);
       case OPTIONS.PR_GET_NAME: {
         const bytes = new Uint8Array(16);
-        bytes.set(Buffer.from(task.comm, "latin1").subarray(0, 15));
+        bytes.set(encodeName(task.comm).subarray(0, 15));
         return task.mm.writeBytes(arg2, bytes);
       }
       case OPTIONS.PR_GET_SECCOMP:
@@ -181,10 +183,9 @@ function setName(task: Task, at: number): number {
     if (bytes[i] === 0) break;
   }
   const end = bytes.indexOf(0);
-  task.comm = decodeComm(bytes, end);
+  task.comm = decodeName(bytes, 0, end);
   return 0;
 }
-const decodeComm = (bytes: Uint8Array, end: number): string => Buffer.from(bytes.buffer, 0, end).toString("latin1");
 
 function dropCap(set: CapSet, cap: number): CapSet {
   return cap < 32 ? { lo: (set.lo & ~(1 << cap)) >>> 0, hi: set.hi } : { lo: set.lo, hi: set.hi & ~(1 << (cap - 32)) };

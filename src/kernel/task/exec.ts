@@ -5,6 +5,7 @@
  * Source: execve(2) ("Effect on process attributes"), signal(7).
  */
 
+import { decodeName, encodeName } from "../abi/bytes.ts";
 import { EAGAIN } from "../abi/errno.ts";
 import { clearTid } from "../futex/futex.ts";
 import { abandonLocks } from "../futex/pi.ts";
@@ -64,7 +65,7 @@ function becomeLeader(task: Task): void {
 /** The new image is in place: the rest of execve's effects. */
 export function finishExec(task: Task, comm: string): void {
   const { process, signals } = task;
-  task.comm = comm.slice(0, 15);
+  task.comm = decodeName(encodeName(comm).subarray(0, 15));
   closeOnExec(task);
   if (process.actions.users > 1) {
     process.actions.users--;

@@ -164,6 +164,8 @@ export function retire(task: Task, status: number, stopped: boolean): void {
     finishStop(process);
     retargetPending(process);
     process.threadWait.wake();
+    // A pidfd may stand for this thread alone.
+    process.exitWait.wake();
   }
 }
 
