@@ -25,7 +25,7 @@ import { SystrapPlatform } from "../platform/systrap/systrap.ts";
 import { ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
 import { Requests } from "./requests.ts";
-import { mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
+import { finishRoot, mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
 import { closeFilter } from "./seccomp.ts";
 import { makeTask } from "./start.ts";
 import { reopenStdio } from "./stdio.ts";
@@ -85,7 +85,7 @@ class Sandbox implements HostWatcher {
     pipe2(this.signals, O_NONBLOCK);
     const stdio = reopenStdio(options.stdio.map((_, i) => FIRST_GUEST_FD + i));
     closeLibraryFile();
-    closeJail(log, options.platform);
+    enterEmptyRoot();
     hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), O_DIRECTORY, 0, 0));
 
     this.kernel = new Kernel(platform, poller, log, syscallDeclarations);
@@ -98,6 +98,8 @@ class Sandbox implements HostWatcher {
     const root = mountRoot(kernel, options, trees);
     const task = makeTask(kernel, root, options.id, "init");
     mountAll(kernel, task, options, trees);
+    finishRoot(options, trees, root);
+    closeJail(log, options.platform);
     const memory = options.spec.linux?.resources?.memory?.limit;
     const bound = new MemoryBound(kernel, hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART);
     if (memory !== undefined && memory > 0) bound.limit = memory;
@@ -153,10 +155,14 @@ function makePlatform(name: string, poller: HostPoller): Platform {
 /** Capabilities that file access for guests needs: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, MKNOD. */
 const KEPT_CAPABILITIES = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 27);
 
-/** From here on the process sees an empty root and can do little. */
+/** From here on the process sees nothing of the host but what it holds open. */
+function enterEmptyRoot(): void {
+  if (!["/tmp", "/run", "/mnt", "/var"].some((dir) => emptyRoot(encodeCString(dir)) === 0))
+    throw new Error("cannot enter an empty root (pivot_root was refused)");
+}
+
+/** Gives up what only setting up needed. Nothing of the guest has run before. */
 function closeJail(log: KernelLog, platform: string): void {
-  const scratch = ["/tmp", "/run", "/mnt", "/var"].find((dir) => emptyRoot(encodeCString(dir)) === 0);
-  if (scratch === undefined) throw new Error("cannot enter an empty root (pivot_root was refused)");
   const dropped = dropCapabilities(KEPT_CAPABILITIES, 0);
   if (dropped < 0) throw new Error(`cannot drop capabilities (errno ${-dropped})`);
   const filtered = closeFilter(platform);

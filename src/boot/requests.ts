@@ -13,13 +13,16 @@ import { RUN_ZOMBIE, type Task } from "../kernel/task/task.ts";
 import { readClock } from "../kernel/time/clock.ts";
 import { processCpuNs } from "../kernel/time/cpu-time.ts";
 import type { Path } from "../kernel/vfs/dentry.ts";
-import { closeFd, openat2, renameat2, writeFd } from "../native/host.ts";
+import { closeFd, dupTo, openat2, renameat2, writeFd } from "../native/host.ts";
 import type { HostWatcher } from "../native/poller.ts";
 import { exitProcess } from "../native/sandbox.ts";
 import { type Answer, type ControlServer, Refusal } from "./control.ts";
 import { makeTask, startProgram } from "./start.ts";
 import { openStdio, reopenStdio } from "./stdio.ts";
 
+/** /dev/null, see launch.ts. */
+const NULL_FD = 0;
+const STDERR_FD = 2;
 const SIGKILL = 9;
 const SIGTSTP = 20;
 const SIGWINCH = 28;
@@ -55,7 +58,7 @@ class WaiterChannel implements HostWatcher {
     this.close();
   }
   private open = true;
-  private close(): void {
+  close(): void {
     if (!this.open) return;
     this.open = false;
     this.kernel.poller.unwatch(this.fd);
@@ -80,6 +83,7 @@ export class Requests {
   /** The launching command asked for a sandbox that outlives it. */
   committed = false;
   private started = false;
+  private starting = false;
   private readonly waiters = new Map<number, Answer[]>();
   private readonly channels = new Map<number, WaiterChannel>();
   private readonly statuses = new Map<number, number>();
@@ -100,6 +104,8 @@ export class Requests {
   }
 
   private onExit(process: Process, status: number): void {
+    // A program that could not be started: the answer says so, and the caller takes the sandbox down.
+    if (this.starting) return;
     this.statuses.set(process.pid, status);
     const result = exitStatus(status);
     const first = process === this.context.task.process;
@@ -145,7 +151,9 @@ export class Requests {
       const oci = options.spec.process;
       if (oci === undefined) throw new Refusal("the spec has no process", EINVAL);
       this.started = true;
+      this.starting = true;
       startProgram(task, oci, openStdio(kernel, task, stdio, options.terminal));
+      this.starting = false;
       return {};
     });
     methods.set("wait", ({ pid }: ControlMethods["wait"]["params"], _fds, answer) => {
@@ -159,6 +167,8 @@ export class Requests {
       return undefined;
     });
     methods.set("signal", ({ signal, pid, all, foreground }: ControlMethods["signal"]["params"]) => {
+      // A frozen guest could not die: SIGKILL thaws, as runc's kill does.
+      if (signal === 9 && kernel.paused) kernel.resume();
       if (all) for (const process of this.living()) sendSignal(process, kernelInfo(signal));
       else if (foreground) this.signal(signal, true);
       else sendSignal(this.processOf(pid), kernelInfo(signal));
@@ -166,6 +176,8 @@ export class Requests {
     });
     methods.set("commit", () => {
       this.committed = true;
+      // The launching command's standard error is not ours to keep: its callers wait until everybody has closed it.
+      dupTo(NULL_FD, STDERR_FD);
       return {};
     });
     methods.set("destroy", () => {
@@ -206,7 +218,16 @@ export class Requests {
       if (channel !== undefined) closeFd(channel);
       throw error;
     }
-    startProgram(task, params.process, openStdio(kernel, task, reopenStdio(fds), params.terminal));
+    this.starting = true;
+    try {
+      startProgram(task, params.process, openStdio(kernel, task, reopenStdio(fds), params.terminal));
+    } catch (error) {
+      this.channels.get(task.process.pid)?.close();
+      this.channels.delete(task.process.pid);
+      throw error;
+    } finally {
+      this.starting = false;
+    }
     return { pid: task.process.pid };
   }
 

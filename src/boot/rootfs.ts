@@ -28,7 +28,7 @@ import {
 import type { FileSystem } from "../kernel/vfs/inode.ts";
 import { resolve } from "../kernel/vfs/namei.ts";
 import { makeDirectory, makeNode } from "../kernel/vfs/names.ts";
-import { openTree } from "../native/sandbox.ts";
+import { openTree, setMountAttributes } from "../native/sandbox.ts";
 
 const AT_FDCWD = -100;
 const LOOKUP_FOLLOW = 1;
@@ -89,7 +89,8 @@ function isBind(mount: OciMount): boolean {
 
 /** Opens everything of the host that the container may see. */
 export function openHostTrees(options: LaunchOptions): HostTrees {
-  const readonly = options.overlay === "memory" || options.spec.root?.readonly === true;
+  // A root that shall be read-only becomes so when the mount points in it have been made (finishRoot).
+  const readonly = options.overlay === "memory";
   const attributes = (ro: boolean) => (ro ? MOUNT_ATTR_RDONLY : 0) | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   const path = options.spec.root?.path ?? "/";
   const root = openTree(encodeCString(path), attributes(readonly));
@@ -109,13 +110,22 @@ export function openHostTrees(options: LaunchOptions): HostTrees {
 /** Builds the tree; `task` is the one that will be the first process, still at "/" of nothing. Returns the root. */
 export function mountRoot(kernel: Kernel, options: LaunchOptions, trees: HostTrees): Path {
   const overlaid = options.overlay === "memory";
-  const host = new HostFs(kernel, trees.root, { readonly: overlaid || options.spec.root?.readonly === true });
+  const host = new HostFs(kernel, trees.root, { readonly: overlaid });
   const fs: FileSystem = overlaid ? new OverlayFs(kernel, host, new Tmpfs(kernel, { mode: 0o755 })) : host;
   fs.source = overlaid ? "overlay" : "root";
-  const mount = kernel.mounts.mount(fs, null, options.spec.root?.readonly && !overlaid ? MNT_RDONLY : 0);
+  const mount = kernel.mounts.mount(fs, null, 0);
   if (typeof mount === "number") throw new Error(`root: ${errnoName(-mount)}`);
   kernel.rootMount = mount;
   return { mount, dentry: mount.root };
+}
+
+/** After all mounts: makes the root read-only if the spec says so, for the guest and for ourselves on the host. */
+export function finishRoot(options: LaunchOptions, trees: HostTrees, root: Path): void {
+  if (options.spec.root?.readonly !== true) return;
+  root.mount.flags |= MNT_RDONLY;
+  if (options.overlay === "memory") return;
+  const sealed = setMountAttributes(trees.root, MOUNT_ATTR_RDONLY);
+  if (sealed < 0) throw new Error(`cannot make the root read-only: ${errnoName(-sealed)}`);
 }
 
 /** Mounts the spec's mounts, as `task` (with all capabilities) sees the paths. Warnings go to the log. */

@@ -60,6 +60,7 @@ int h_openat2(int dirfd, const char *path, int flags, int mode, int resolve)
 	return R(syscall(SYS_openat2, dirfd, path, &how, sizeof how));
 }
 int h_close(int fd) { return R(close(fd)); }
+int h_dup_to(int fd, int to) { return R(dup2(fd, to)); }
 int h_dup(int fd) { return R(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 int h_statx(int dirfd, const char *path, int flags, int mask, void *out) { return R(syscall(SYS_statx, dirfd, path, flags, mask, out)); }
 double h_pread(int fd, void *buf, double n, double off) { return R(pread(fd, buf, (size_t)n, (off_t)off)); }

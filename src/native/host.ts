@@ -10,6 +10,7 @@ const symbols = bind({
   h_clock_get: { args: [i32, pointer], returns: i32 },
   h_openat2: { args: [i32, pointer, i32, i32, i32], returns: i32 },
   h_close: { args: [i32], returns: i32 },
+  h_dup_to: { args: [i32, i32], returns: i32 },
   h_dup: { args: [i32], returns: i32 },
   h_statx: { args: [i32, pointer, i32, i32, pointer], returns: i32 },
   h_pread: { args: [i32, pointer, f64, f64], returns: f64 },
@@ -171,6 +172,8 @@ export const vmRead: (pid: number, remote: Bytes, local: Bytes, n: number) => nu
 export const vmWrite: (pid: number, remote: Bytes, local: Bytes, n: number) => number = symbols.h_vm_write;
 
 export const getauxval: (type: number) => number = symbols.h_getauxval;
+
+export const dupTo: (fd: number, to: number) => number = symbols.h_dup_to;
 
 /** CLOCK_MONOTONIC in nanoseconds. */
 export function clockMonotonicNs(): number {

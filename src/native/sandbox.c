@@ -171,6 +171,13 @@ int jl_open_tree(const char *path, double attr_set)
 	return fd;
 }
 
+/* Sets MOUNT_ATTR_* bits on a mount and those below it, by a descriptor of its root. */
+int jl_set_mount_attributes(int fd, double attr_set)
+{
+	struct mount_attr attr = { .attr_set = (uint64_t)attr_set };
+	return R(syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | 0x8000 /* AT_RECURSIVE */, &attr, sizeof attr));
+}
+
 /* An empty read-only tmpfs becomes the root; the old root goes away. The working directory is the new root. */
 int jl_empty_root(const char *scratch)
 {

@@ -11,6 +11,7 @@ const symbols = bind({
   jl_filter: { args: [pointer, i32], returns: i32 },
   jl_private_mounts: { args: [], returns: i32 },
   jl_open_tree: { args: [pointer, f64], returns: i32 },
+  jl_set_mount_attributes: { args: [i32, f64], returns: i32 },
   jl_empty_root: { args: [pointer], returns: i32 },
   jl_drop_capabilities: { args: [f64, f64], returns: i32 },
   jl_set_dumpable: { args: [i32], returns: i32 },
@@ -23,6 +24,7 @@ export const exitProcess = symbols.bt_exit;
 export const installFilter = symbols.jl_filter;
 export const privateMounts = symbols.jl_private_mounts;
 export const openTree = symbols.jl_open_tree;
+export const setMountAttributes = symbols.jl_set_mount_attributes;
 export const emptyRoot = symbols.jl_empty_root;
 export const dropCapabilities = symbols.jl_drop_capabilities;
 export const setDumpable = symbols.jl_set_dumpable;
