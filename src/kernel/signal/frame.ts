@@ -41,6 +41,8 @@ const UC_STRICT_RESTORE_SS = 4;
 
 const USER_CS = 0x33;
 const USER_SS = 0x2b;
+/** General protection fault. */
+const TRAP_GP = 13;
 const EFLAGS_TF = 0x100;
 const EFLAGS_DF = 0x400;
 const EFLAGS_RF = 0x10000;
@@ -174,6 +176,14 @@ export function popFrame(task: Task): number {
   const mask = new SigSet(view.getUint32(UC_SIGMASK, true), view.getUint32(UC_SIGMASK + 4, true));
   setBlocked(task, mask);
 
+  // Only the selectors of 64-bit user code exist here; Linux finds others out when it returns to them.
+  const cs = view.getUint16(UC_MCONTEXT + SC_CS, true) | 3;
+  const ss = view.getUint16(UC_MCONTEXT + SC_SS, true) | 3;
+  if (cs !== USER_CS || ((flags & UC_STRICT_RESTORE_SS) !== 0 && ss !== USER_SS)) {
+    task.signals.trapno = TRAP_GP;
+    task.signals.errorCode = (cs !== USER_CS ? cs : ss) & ~3;
+    return -EFAULT;
+  }
   const eflags = regs[REG.eflags * 2]!;
   for (let i = 0; i < SC_REGS.length; i++) {
     const reg = SC_REGS[i]! * 2;
