@@ -51,8 +51,10 @@ export class Dentry {
 
   /** Is `other` this dentry or below it? */
   contains(other: Dentry): boolean {
-    for (let at: Dentry | null = other; at !== null; at = at.parent) if (at === this) return true;
-    return false;
+    for (let at = other; ; at = at.parent) {
+      if (at === this) return true;
+      if (at.parent === null || at.parent === at) return false;
+    }
   }
 }
 

@@ -42,8 +42,9 @@ export function openAt(
   mode: number,
   lookup = 0,
 ): File | number {
-  if ((flags & O_CREAT) !== 0 && (flags & O_EXCL) !== 0) flags |= O_NOFOLLOW;
-  if ((flags & O_NOFOLLOW) === 0) lookup |= LOOKUP_FOLLOW;
+  // A name that must not exist is never followed.
+  const exclusive = (flags & (O_CREAT | O_EXCL)) === (O_CREAT | O_EXCL);
+  if ((flags & O_NOFOLLOW) === 0 && !exclusive) lookup |= LOOKUP_FOLLOW;
   if (flags & O_DIRECTORY) lookup |= LOOKUP_DIRECTORY;
   if ((flags & (O_PATH | __O_TMPFILE)) !== 0 || (flags & O_CREAT) === 0) {
     const walk = new Walk(task, lookup);
@@ -76,7 +77,7 @@ function openOrCreate(task: Task, dirfd: number, path: string, flags: number, mo
       if (child !== -ENOENT) return child;
       return createAndOpen(task, walk, flags, mode);
     }
-    if (child.inode.type === S_IFLNK && (flags & O_NOFOLLOW) === 0) {
+    if (child.inode.type === S_IFLNK && (lookup & LOOKUP_FOLLOW) !== 0) {
       result = walk.follow(child);
       if (result < 0) return result;
       if (result === 0) continue;

@@ -5,13 +5,13 @@
  * path: it works for what was deleted and for what never had a name.
  */
 import { EACCES, ENOENT, ENXIO, ESRCH } from "../../abi/errno.ts";
-import { ANON_INODE_FS_MAGIC, S_IFLNK, S_IFMT, S_IFREG } from "../../abi/stat.ts";
+import { ANON_INODE_FS_MAGIC, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../../abi/stat.ts";
 import { openFifo, PipeFile } from "../../ipc/pipe.ts";
 import { RUN_ZOMBIE, type Task } from "../../task/task.ts";
 import { Dentry, Mount, type Path } from "../../vfs/dentry.ts";
 import type { FdTable } from "../../vfs/fd-table.ts";
 import type { File } from "../../vfs/file.ts";
-import { FileSystem, Inode, type Stat, type StatFs } from "../../vfs/inode.ts";
+import { FileSystem, Inode, type Ownership, type Stat, type StatFs } from "../../vfs/inode.ts";
 import { pathString } from "../../vfs/namei.ts";
 import { type ComputedEntry, PseudoDirectory } from "../pseudo/directory.ts";
 import type { Owner } from "../pseudo/node.ts";
@@ -100,6 +100,12 @@ export class DescriptorDirectory extends PseudoDirectory {
   }
   override owner(): Owner {
     return this.target.owner();
+  }
+  /** A process always gets at its own descriptors, whoever owns the directory by now. */
+  override ownership(): Ownership | number {
+    const reader = this.target.fs.kernel.current;
+    if (reader === null || reader.process !== this.target.task?.process) return super.ownership();
+    return { mode: S_IFDIR | 0o500, uid: reader.cred.fsuid, gid: reader.cred.fsgid };
   }
   override time() {
     return processTime(this.target);
