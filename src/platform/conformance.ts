@@ -253,6 +253,18 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
       space.destroy();
     });
 
+    test("a new context may be resumed before it is reported, and then stops once", () => {
+      const ctx = guest(...CALL(57), ...EXIT);
+      go(ctx);
+      const child = made(ctx.addressSpace.fork());
+      set(child, REG.rax, 0);
+      child.resumeWithRegisters();
+      expectNext(child);
+      expect([child.stop, get(child, REG.origRax)]).toEqual([STOP_SYSCALL, 60]);
+      expect(platform.wait(10e6) === null).toBe(true);
+      child.addressSpace.destroy();
+    });
+
     test("a second thread shares memory; atomics work; it can be ended and made again", () => {
       const ctx = guest(...CALL(56), ...EXIT);
       go(ctx);

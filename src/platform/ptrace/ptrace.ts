@@ -302,7 +302,10 @@ export class PtracePlatform implements Platform {
 
   wait(timeoutNs: number): Context | null {
     const fresh = this.started.pop();
-    if (fresh !== undefined) return fresh;
+    if (fresh !== undefined) {
+      fresh.announced = false;
+      return fresh;
+    }
     if (this.pinnedRunning > 0) {
       const now = clockNs(CLOCK_MONOTONIC);
       if (now >= this.nextSweep) this.unpinBusy(now);
@@ -383,7 +386,14 @@ export class PtracePlatform implements Platform {
   }
   announce(ctx: PtraceContext): void {
     ctx.stop = STOP_STARTED;
+    ctx.announced = true;
     this.started.push(ctx);
+  }
+  /** Nobody need be told any more that it is ready. */
+  unannounce(ctx: PtraceContext): void {
+    if (!ctx.announced) return;
+    ctx.announced = false;
+    this.started.splice(this.started.indexOf(ctx), 1);
   }
   /** The kernel is not to hear of this context any more. */
   forget(ctx: PtraceContext): void {
@@ -391,8 +401,7 @@ export class PtracePlatform implements Platform {
     this.pinned.delete(ctx);
     ctx.addressSpace.contexts.delete(ctx);
     if (ctx.addressSpace.executor === ctx) ctx.addressSpace.executor = null;
-    const waiting = this.started.indexOf(ctx);
-    if (waiting >= 0) this.started.splice(waiting, 1);
+    this.unannounce(ctx);
   }
   /** Its end, when it comes, concerns nobody. */
   drop(ctx: PtraceContext): void {
@@ -617,6 +626,8 @@ class PtraceContext implements Context {
   /** Segment bases and selectors, which programs own and the kernel leaves alone. */
   private readonly segments = new Uint32Array((REG_COUNT - REG.fsBase) * 2);
   running = false;
+  /** It waits in the list of those that are ready for their first resume. */
+  announced = false;
   /** It was told to end. */
   leaving = false;
   /** Its host registers are not those of the stop: it was sent through the stub, or has not run yet. */
@@ -727,6 +738,7 @@ class PtraceContext implements Context {
   leave(): void {
     const { platform } = this.addressSpace;
     if (this.addressSpace.executor === this) this.addressSpace.executor = null;
+    platform.unannounce(this);
     this.running = true;
     if (!platform.mayPin) return;
     if (this.heat >= HOT) {
