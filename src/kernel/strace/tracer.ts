@@ -44,6 +44,8 @@ interface Begun {
   head: string;
   /** The first argument that `head` does not show. */
   next: number;
+  /** `head` ends with the comma before argument `next`. */
+  comma: boolean;
   /** `head` stands on the terminal, its line not ended. */
   open: boolean;
   /** `head` was ended with "<unfinished ...>". */
@@ -73,7 +75,16 @@ export class Tracer {
     const name = SYSCALL_NAMES[nr] ?? `syscall_${nr}`;
     if (this.only !== null && !this.only.has(name)) return;
     const declaration = task.kernel.declaration(nr);
-    const begun: Begun = { name, declaration, call: {}, head: `${name}(`, next: 0, open: false, unfinished: false };
+    const begun: Begun = {
+      name,
+      declaration,
+      call: {},
+      head: `${name}(`,
+      next: 0,
+      comma: false,
+      open: false,
+      unfinished: false,
+    };
     if (declaration !== undefined) {
       declaration.argNames.forEach((argument, i) => {
         begun.call[argument] = declaration.args[argument]!.decode(task, i);
@@ -171,8 +182,13 @@ export class Tracer {
       const argument = argNames[begun.next]!;
       const type = args[argument]!;
       const out = type.out === true || filled?.includes(argument) === true;
-      if (out && before) return;
-      if (begun.next > 0) begun.head += ", ";
+      // The comma belongs to what stands before it, also when the line is broken there.
+      if (begun.next > 0 && !begun.comma) begun.head += ", ";
+      begun.comma = false;
+      if (out && before) {
+        begun.comma = true;
+        return;
+      }
       begun.head += this.show(task, begun, argument, result, out);
     }
     // The mode of open means something only when a file may be made.
@@ -197,7 +213,7 @@ export class Tracer {
       return `O_RDONLY${rest}`;
     }
     if (type.kind === "signal" && typeof value === "number") return value === 0 ? "0" : signalText(value);
-    if (type.format) return type.format(value, task, begun.call, Number.isNaN(result) ? 0 : result);
+    if (type.format) return type.format(value, task, begun.call, Number.isNaN(result) ? -1 : result);
     return String(value);
   }
 }

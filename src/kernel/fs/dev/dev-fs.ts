@@ -20,6 +20,7 @@ const DEVICES: readonly [name: string, major: number, minor: number, mode: numbe
   ["random", 1, 8, 0o666, 0],
   ["urandom", 1, 9, 0o666, 0],
   ["tty", 5, 0, 0o666, TTY_GID],
+  ["console", 5, 1, 0o620, TTY_GID],
 ];
 
 const LINKS: Readonly<Record<string, string>> = {
@@ -39,7 +40,6 @@ export class DevFs extends Tmpfs {
     const node = (mode: number, gid = 0): NewNode => ({ mode, uid: 0, gid });
     for (const [name, major, minor, mode, gid] of DEVICES)
       this.root.mknod(name, node(S_IFCHR | mode, gid), makedev(major, minor));
-    if (kernel.console !== null) this.root.mknod("console", node(S_IFCHR | 0o600, TTY_GID), makedev(5, 1));
     for (const [name, target] of Object.entries(LINKS)) this.root.symlink(name, target, node(0o777));
     for (const [name, mode] of Object.entries(DIRECTORIES)) this.root.mkdir(name, node(mode));
   }
