@@ -54,6 +54,7 @@ export const SOL_SOCKET = 1;
 export const SOL_TCP = 6;
 export const SOL_UDP = 17;
 export const SOL_IPV6 = 41;
+export const SOL_UDPLITE = 136;
 export const SOL_NETLINK = 270;
 
 export const IPPROTO_IP = 0;
@@ -61,6 +62,7 @@ export const IPPROTO_ICMP = 1;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 export const IPPROTO_ICMPV6 = 58;
+export const IPPROTO_UDPLITE = 136;
 
 export const SCM_RIGHTS = 1;
 export const SCM_CREDENTIALS = 2;

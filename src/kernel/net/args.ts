@@ -47,6 +47,7 @@ export const optionLevel = oneOf({
   SOL_TCP: 6,
   SOL_UDP: 17,
   SOL_IPV6: 41,
+  SOL_UDPLITE: 136,
   SOL_NETLINK: 270,
 });
 

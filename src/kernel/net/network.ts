@@ -25,6 +25,7 @@ export class Network {
   readonly inFlight = new InFlight();
   readonly tcpPorts = new PortTable();
   readonly udpPorts = new PortTable();
+  readonly udpLitePorts = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
   /** Devices, addresses and routes. */

@@ -8,6 +8,7 @@ import {
   IPPROTO_IP,
   IPPROTO_TCP,
   IPPROTO_UDP,
+  IPPROTO_UDPLITE,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_STREAM,
@@ -31,8 +32,9 @@ export function inetFamily(family: number): Family {
         case SOCK_DGRAM:
           // Ping sockets are for the groups of net.ipv4.ping_group_range, which is empty.
           if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6) return -EACCES;
-          if (protocol !== IPPROTO_IP && protocol !== IPPROTO_UDP) return -EPROTONOSUPPORT;
-          return new UdpSocket(kernel, family, flags, cred.uid);
+          if (protocol !== IPPROTO_IP && protocol !== IPPROTO_UDP && protocol !== IPPROTO_UDPLITE)
+            return -EPROTONOSUPPORT;
+          return new UdpSocket(kernel, family, protocol || IPPROTO_UDP, flags, cred.uid);
         case SOCK_RAW:
           return capable(cred, CAP_NET_RAW) ? -EPROTONOSUPPORT : -EPERM;
         default:

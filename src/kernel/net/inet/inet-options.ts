@@ -7,7 +7,17 @@
 import { EFAULT, EINVAL, ENODEV, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM } from "../../abi/errno.ts";
 import { CAP_NET_ADMIN, CAP_NET_RAW, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
-import { AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOL_IP, SOL_IPV6, SOL_TCP, SOL_UDP } from "../abi.ts";
+import {
+  AF_INET6,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+  SOL_IP,
+  SOL_IPV6,
+  SOL_TCP,
+  SOL_UDP,
+  SOL_UDPLITE,
+} from "../abi.ts";
 import type { OptionValue } from "../option-value.ts";
 import { intOption } from "../socket.ts";
 import type { InetSocket } from "./inet-socket.ts";
@@ -123,6 +133,12 @@ const UDP_ROWS: Record<number, Row> = {
   104: flag(), // UDP_GRO
 };
 
+const UDPLITE_ROWS: Record<number, Row> = {
+  ...UDP_ROWS,
+  10: any(), // UDPLITE_SEND_CSCOV
+  11: any(), // UDPLITE_RECV_CSCOV
+};
+
 /** Options that show nothing, since headers of that kind are never there. */
 const EMPTY = new Set([SOL_IP * 256 + 4, SOL_IP * 256 + 9, ...[54, 55, 57, 59].map((name) => SOL_IPV6 * 256 + name)]);
 /** Options of a connection only. */
@@ -147,6 +163,7 @@ function rowsOf(socket: InetSocket, level: number): Record<number, Row> | null {
   if (level === SOL_IPV6) return socket.family === AF_INET6 ? IPV6_ROWS : null;
   if (level === SOL_TCP) return socket.protocol === IPPROTO_TCP ? TCP_ROWS : null;
   if (level === SOL_UDP) return socket.protocol === IPPROTO_UDP ? UDP_ROWS : null;
+  if (level === SOL_UDPLITE) return socket.protocol === IPPROTO_UDPLITE ? UDPLITE_ROWS : null;
   return null;
 }
 
@@ -188,6 +205,8 @@ export function setInetOption(task: Task, socket: InetSocket, level: number, nam
     if (socket.hasPort) return -EINVAL;
     socket.v6only = number !== 0;
   }
+  // Checksum coverage: all, or at least the header.
+  if (level === SOL_UDPLITE && name <= 11 && number !== 0) number = Math.min(Math.max(number, 8), 65535);
   if (number === -1 && row.min === -1) number = row.initial;
   return keep(socket, level, name, intOption(row.flag ? (number !== 0 ? 1 : 0) : number));
 }

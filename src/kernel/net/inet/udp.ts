@@ -1,7 +1,7 @@
 /**
- * UDP within this kernel: datagrams between sockets here.
+ * UDP and UDP-Lite within this kernel: datagrams between sockets here.
  *
- * Source: udp(7), ip(7), Linux net/ipv4/udp.c. A datagram to a port that nobody has comes back as ECONNREFUSED to a
+ * Source: udp(7), udplite(7), ip(7), Linux net/ipv4/udp.c. A datagram to a port that nobody has comes back as ECONNREFUSED to a
  * connected sender; one that finds the receiver's buffer full is lost, as on Linux. Known gaps: no multicast or
  * broadcast delivery, no error queue (IP_RECVERR), no segmentation offload.
  */
@@ -29,7 +29,7 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNSPEC,
-  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
   MSG_OOB,
@@ -70,6 +70,8 @@ const IPV6_PKTINFO = 50;
 const IPV6_RECVHOPLIMIT = 51;
 const IPV6_HOPLIMIT = 52;
 const IPV6_UNICAST_HOPS = 16;
+const IPV6_RECVTCLASS = 66;
+const IPV6_TCLASS = 67;
 
 interface Datagram {
   data: Uint8Array;
@@ -92,12 +94,13 @@ export class UdpSocket extends InetSocket {
   /** connect(2) has named a peer. */
   private connected = false;
 
-  constructor(kernel: Kernel, family: number, flags: number, uid: number) {
-    super(kernel, family, SOCK_DGRAM, IPPROTO_UDP, flags, uid);
+  constructor(kernel: Kernel, family: number, protocol: number, flags: number, uid: number) {
+    super(kernel, family, SOCK_DGRAM, protocol, flags, uid);
   }
 
   protected override get ports(): PortTable {
-    return this.kernel.net.udpPorts;
+    const { net } = this.kernel;
+    return this.protocol === IPPROTO_UDPLITE ? net.udpLitePorts : net.udpPorts;
   }
   protected override get takesMulticast(): boolean {
     return true;
@@ -168,22 +171,29 @@ export class UdpSocket extends InetSocket {
     if (bound < 0) return -EAGAIN;
     const ip = isAny(to.ip) ? source : to.ip;
     if (!isAny(this.localIp)) source = this.localIp;
-    const chosen = info?.control ? sourceFrom(info.control) : null;
-    if (chosen !== null && !isAny(chosen)) {
-      if (!this.kernel.net.stack.isLocal(chosen)) return -EINVAL;
-      source = chosen;
+    const v4 = typeof ip === "number";
+    const way: Way = {
+      source: null,
+      ttl: v4 ? this.option(SOL_IP, IP_TTL, 64) : this.option(SOL_IPV6, IPV6_UNICAST_HOPS, 64),
+      tos: v4 ? this.option(SOL_IP, IP_TOS, 0) : this.option(SOL_IPV6, IPV6_TCLASS, 0),
+    };
+    if (info !== null && info.control !== null) {
+      const result = readWay(info.control, way);
+      if (result < 0) return result;
+    }
+    if (way.source !== null && !isAny(way.source)) {
+      if (!this.kernel.net.stack.isLocal(way.source)) return -EINVAL;
+      source = way.source;
     }
     const data = new Uint8Array(length);
     if (length > 0 && io.take(data, 0, length) < length) return -EFAULT;
-    const v4 = typeof ip === "number";
-    const ttl = v4 ? this.option(SOL_IP, IP_TTL, 64) : this.option(SOL_IPV6, IPV6_UNICAST_HOPS, 64);
     this.deliver(ip, to.port, {
       data,
       from: source,
       fromPort: this.localPort,
       to: ip,
-      ttl,
-      tos: this.option(SOL_IP, IP_TOS, 0),
+      ttl: way.ttl,
+      tos: way.tos,
       arrived: null,
     });
     return length;
@@ -191,7 +201,7 @@ export class UdpSocket extends InetSocket {
 
   private deliver(ip: Ip, port: number, datagram: Datagram): void {
     const { net } = this.kernel;
-    const receiver = mostExact(net.udpPorts.on(port) as Iterable<UdpSocket>, ip, ++net.tcp.spread, (socket) => {
+    const receiver = mostExact(this.ports.on(port) as Iterable<UdpSocket>, ip, ++net.tcp.spread, (socket) => {
       if (!socket.connected) return 1;
       return socket.remotePort === datagram.fromPort && socket.remoteIp === datagram.from ? 2 : 0;
     });
@@ -275,6 +285,8 @@ export class UdpSocket extends InetSocket {
     }
     if (typeof to === "string" && this.option(SOL_IPV6, IPV6_RECVHOPLIMIT, 0) !== 0)
       add(SOL_IPV6, IPV6_HOPLIMIT, int(datagram.ttl));
+    if (typeof to === "string" && this.option(SOL_IPV6, IPV6_RECVTCLASS, 0) !== 0)
+      add(SOL_IPV6, IPV6_TCLASS, int(datagram.tos));
   }
 
   override poll(): number {
@@ -308,11 +320,38 @@ function isBroadcast(ip: Ip): boolean {
   return ip === 0xffffffff || ip === 0x7fffffff;
 }
 
-/** The source address that IP_PKTINFO or IPV6_PKTINFO of a send asks for. */
-function sourceFrom(control: NonNullable<SendInfo["control"]>): Ip | null {
+/** What control messages of a send can set for one datagram. */
+interface Way {
+  source: Ip | null;
+  ttl: number;
+  tos: number;
+}
+
+/** Reads those control messages; 0 or -EINVAL. */
+function readWay(control: NonNullable<SendInfo["control"]>, way: Way): number {
   for (const { level, type, data } of control) {
-    if (level === SOL_IP && type === IP_PKTINFO && data.length >= 12) return ipFromBytes(data, 4, 4);
-    if (level === SOL_IPV6 && type === IPV6_PKTINFO && data.length >= 20) return ipFromBytes(data, 0, 16);
+    const view = new DataView(data.buffer, data.byteOffset, data.length);
+    if (level === SOL_IP && type === IP_PKTINFO) {
+      if (data.length !== 12) return -EINVAL;
+      way.source = ipFromBytes(data, 4, 4);
+    } else if (level === SOL_IPV6 && type === IPV6_PKTINFO) {
+      if (data.length < 20) return -EINVAL;
+      way.source = ipFromBytes(data, 0, 16);
+    } else if (level === SOL_IP && type === IP_TTL) {
+      if (data.length !== 4) return -EINVAL;
+      way.ttl = view.getInt32(0, true);
+      if (way.ttl < 1 || way.ttl > 255) return -EINVAL;
+    } else if (level === SOL_IP && type === IP_TOS) {
+      if (data.length !== 4 && data.length !== 1) return -EINVAL;
+      way.tos = data[0]!;
+    } else if (level === SOL_IPV6 && (type === IPV6_HOPLIMIT || type === IPV6_TCLASS)) {
+      if (data.length !== 4) return -EINVAL;
+      const value = view.getInt32(0, true);
+      if (value < -1 || value > 255) return -EINVAL;
+      if (value === -1) continue;
+      if (type === IPV6_HOPLIMIT) way.ttl = value;
+      else way.tos = value;
+    } else if (level === SOL_IP || level === SOL_IPV6) return -EINVAL;
   }
-  return null;
+  return 0;
 }
