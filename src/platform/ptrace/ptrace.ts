@@ -643,6 +643,9 @@ class PtraceContext implements Context {
     readonly tid: number,
   ) {}
 
+  get hostTid(): number {
+    return this.tid;
+  }
   get fpStateSize(): number {
     return this.addressSpace.platform.fpStateSize;
   }
