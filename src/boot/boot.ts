@@ -18,7 +18,14 @@ import { Tracer } from "../kernel/strace/tracer.ts";
 import { listen, openat2, pipe2, readFd, unixBind, unixSocket, writeFd } from "../native/host.ts";
 import { closeLibraryFile } from "../native/library.ts";
 import { HostPoller, type HostWatcher } from "../native/poller.ts";
-import { catchSignals, dropCapabilities, emptyRoot, exitProcess, privateMounts } from "../native/sandbox.ts";
+import {
+  catchSignals,
+  dropCapabilities,
+  emptyRoot,
+  exitProcess,
+  privateMounts,
+  shortSlices,
+} from "../native/sandbox.ts";
 import type { Platform } from "../platform/platform.ts";
 import { PtracePlatform } from "../platform/ptrace/ptrace.ts";
 import { SystrapPlatform } from "../platform/systrap/systrap.ts";
@@ -35,6 +42,8 @@ const POLLIN = 1;
 const SOCK_STREAM = 1;
 const O_NONBLOCK = 0o4000;
 const O_DIRECTORY = 0o200000;
+/** The least that Linux grants. */
+const SLICE_NS = 100_000;
 /** Part of the host's memory that guests of a sandbox without a limit may use. */
 const DEFAULT_MEMORY_PART = 0.75;
 
@@ -104,6 +113,7 @@ class Sandbox implements HostWatcher {
     const bound = new MemoryBound(kernel, hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART);
     if (memory !== undefined && memory > 0) bound.limit = memory;
     catchSignals(this.signals[1]!);
+    shortSlices(SLICE_NS);
     poller.watch(this.signals[0]!, POLLIN, this);
 
     this.requests = new Requests({ kernel, options, root, task, stdio, bound, stateFd });

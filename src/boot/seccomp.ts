@@ -17,6 +17,7 @@ const RUNTIME: SyscallName[] = [
   "sched_yield",
   "sched_getaffinity",
   "sched_setscheduler",
+  "sched_setattr",
   "sched_getparam",
   "sched_getscheduler",
   "setpriority",

@@ -7,6 +7,7 @@ const symbols = bind({
     returns: i32,
   },
   bt_catch_signals: { args: [i32], returns: i32 },
+  bt_short_slices: { args: [f64], returns: i32 },
   bt_exit: { args: [i32], returns: i32 },
   jl_filter: { args: [pointer, i32], returns: i32 },
   jl_private_mounts: { args: [], returns: i32 },
@@ -20,6 +21,7 @@ const symbols = bind({
 
 export const launchProcess = symbols.bt_launch;
 export const catchSignals = symbols.bt_catch_signals;
+export const shortSlices = symbols.bt_short_slices;
 export const exitProcess = symbols.bt_exit;
 export const installFilter = symbols.jl_filter;
 export const privateMounts = symbols.jl_private_mounts;

@@ -44,8 +44,8 @@ export function isElf(head: Uint8Array): boolean {
 export function parseElf(head: Uint8Array, readAt: (dst: Uint8Array, offset: number) => number): Elf | number {
   if (head.length < 64 || !isElf(head)) return -ENOEXEC;
   const view = new DataView(head.buffer, head.byteOffset, head.length);
-  // 64-bit, little-endian, for this machine.
-  if (head[4] !== 2 || head[5] !== 1 || view.getUint16(18, true) !== EM_X86_64) return -ENOEXEC;
+  // Linux looks at the machine only, not at class and byte order.
+  if (view.getUint16(18, true) !== EM_X86_64) return -ENOEXEC;
   const type = view.getUint16(16, true);
   if (type !== ET_EXEC && type !== ET_DYN) return -ENOEXEC;
   const phnum = view.getUint16(56, true);

@@ -9,7 +9,7 @@
 import { getauxval, getrandom } from "../../native/host.ts";
 import { type Context, REG } from "../../platform/platform.ts";
 import { decodeName, encodeName } from "../abi/bytes.ts";
-import { EACCES, ELIBBAD, ELOOP, ENOEXEC, ENOMEM, ETXTBSY } from "../abi/errno.ts";
+import { EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC, ENOMEM, ETXTBSY } from "../abi/errno.ts";
 import { Mm, pageUp, setU64 } from "../mm/mm.ts";
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from "../mm/vma.ts";
 import { NO_RETURN } from "../syscall.ts";
@@ -45,6 +45,8 @@ export interface Program {
   name: string;
   argv: Uint8Array[];
   envp: Uint8Array[];
+  /** `name` means a descriptor that execve closes: of no use to an interpreter. */
+  inaccessible?: boolean;
 }
 
 interface Image {
@@ -100,6 +102,7 @@ export function exec(task: Task, program: Program): number {
     if (got < 0) return drop(file, got);
     if (head[0] === 0x23 && head[1] === 0x21) {
       if (depth >= MAX_SCRIPT_DEPTH) return drop(file, -ELOOP);
+      if (program.inaccessible && depth === 0) return drop(file, -ENOENT);
       const line = scriptLine(head.subarray(0, got));
       if (line === null) return drop(file, -ENOEXEC);
       argv = [line.interpreter, ...(line.argument ? [line.argument] : []), encodeName(script), ...argv.slice(1)];
@@ -175,8 +178,10 @@ function drop(file: File, result: number): number {
 
 /** The `#!` line: interpreter and at most one argument. */
 function scriptLine(head: Uint8Array): { interpreter: Uint8Array; argument: Uint8Array | null } | null {
-  let end = head.indexOf(10);
-  if (end < 0) end = head.length;
+  // The buffer's last byte is never looked at, as in Linux.
+  const limit = Math.min(head.length, 255);
+  let end = head.subarray(0, limit).indexOf(10);
+  if (end < 0) end = limit;
   const isSpace = (b: number | undefined) => b === 32 || b === 9;
   let at = 2;
   while (at < end && isSpace(head[at])) at++;
@@ -184,7 +189,7 @@ function scriptLine(head: Uint8Array): { interpreter: Uint8Array; argument: Uint
   while (at < end && !isSpace(head[at]) && head[at] !== 0) at++;
   if (at === start) return null;
   // A name cut off by the buffer's end cannot be trusted.
-  if (end === head.length && head.length === 256 && at === end) return null;
+  if (end === 255 && at === end) return null;
   const interpreter = head.slice(start, at);
   while (at < end && isSpace(head[at])) at++;
   let stop = end;
@@ -306,6 +311,7 @@ function load(
   const sp = buildStack(task, mm, stackTop, stackSize, image.elf, bias, linkerBias, argv, envp, name, secure);
   if (sp < 0) return sp;
 
+  mm.showVdso();
   ctx.resetFpState();
   ctx.setFsBase(0);
   ctx.setGsBase(0);

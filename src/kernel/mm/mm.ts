@@ -167,6 +167,19 @@ export class Mm {
     return at < 0 ? -ENOMEM : at;
   }
 
+  /** A place for MAP_32BIT: in the second GiB, so that addresses fit 31 bits. -ENOMEM. */
+  findLowPlace(length: number): number {
+    const at = this.vmas.findGapTopDown(length, 0x40000000, 0x80000000);
+    return at < 0 ? -ENOMEM : at;
+  }
+
+  /** Shows the platform's vDSO in the list of areas; it lies above what guests may map. */
+  showVdso(): void {
+    const { vdso } = this.space;
+    if (vdso !== 0)
+      this.vmas.insert(new Vma(vdso, vdso + 2 * PAGE_SIZE, PROT_READ | PROT_EXEC, false, null, null, 0, "[vdso]"));
+  }
+
   /**
    * Maps [addr, addr+length), replacing what is there. Takes over the caller's reference to `file`.
    * 0 or -errno; on failure the range is unmapped and the reference dropped.

@@ -20,7 +20,7 @@ const O_PATH = 0o10000000;
 const S_IFMT = 0o170000;
 const S_IFLNK = 0o120000;
 
-function run(task: Task, file: File, name: string, argv: number, envp: number): number {
+function run(task: Task, file: File, name: string, argv: number, envp: number, viaDescriptor = false): number {
   // A quarter of the stack limit, at least 128 KiB, at most 6 MiB (Linux: three quarters of _STK_LIM).
   const stack = task.process.rlimits[RLIMIT_STACK]!.soft;
   const budget = Math.max(131072, Math.min(stack / 4, 6 << 20));
@@ -33,7 +33,15 @@ function run(task: Task, file: File, name: string, argv: number, envp: number): 
   }
   // An empty argv becomes one empty string, since Linux 5.18.
   file.retain();
-  const result = exec(task, { file, name, argv: args.length > 0 ? args : [new Uint8Array(0)], envp: env });
+  const descriptor = /^\/dev\/fd\/(\d+)/.exec(name);
+  const inaccessible = viaDescriptor && descriptor !== null && task.files.isCloexec(Number(descriptor[1]));
+  const result = exec(task, {
+    file,
+    name,
+    argv: args.length > 0 ? args : [new Uint8Array(0)],
+    envp: env,
+    inaccessible,
+  });
   // Waiting for the other threads to end: the path may mean something else, or nothing, when the call is run again.
   if (result === BLOCKED && task.progress().file === undefined) task.progress().file = file;
   else file.release();
@@ -62,19 +70,20 @@ export const execveat = syscall(
   (task, { dirfd, path, argv, envp, flags }) => {
     if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) return -EINVAL;
     const name = executableName(dirfd, path);
+    const viaFd = name !== path;
     const earlier = found(task);
-    if (earlier !== null) return run(task, earlier, name, argv, envp);
+    if (earlier !== null) return run(task, earlier, name, argv, envp, viaFd);
     if (path === "") {
       if (!(flags & AT_EMPTY_PATH)) return -ENOENT;
       const opened = task.files.get(dirfd);
       if (!opened) return -EBADF;
       if (opened.flags & O_PATH) {
         const again = openExecutable(task, AT_FDCWD, `/proc/self/fd/${dirfd}`);
-        return typeof again === "number" ? again : run(task, again, name, argv, envp);
+        return typeof again === "number" ? again : run(task, again, name, argv, envp, viaFd);
       }
       const refused = checkExecutable(task, opened);
       if (refused < 0) return refused;
-      return run(task, opened.retain(), name, argv, envp);
+      return run(task, opened.retain(), name, argv, envp, viaFd);
     }
     const file = openExecutable(task, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0);
     if (typeof file === "number") return file;
@@ -83,6 +92,6 @@ export const execveat = syscall(
       file.release();
       return -ELOOP;
     }
-    return run(task, file, name, argv, envp);
+    return run(task, file, name, argv, envp, viaFd);
   },
 );

@@ -28,5 +28,6 @@ export const memfd_create = syscall("memfd_create", { name: cstring, flags: flag
   const owner = { mode: noExec ? 0o666 : 0o777, uid: task.cred.fsuid, gid: task.cred.fsgid };
   const file = createMemoryFile(task.kernel, `memfd:${call.name}`, O_RDWR | O_LARGEFILE, owner, seals);
   if (typeof file === "number") return file;
+  file.allowExecution();
   return installFile(task, file, (call.flags & MFD.MFD_CLOEXEC) !== 0);
 });

@@ -21,6 +21,7 @@ const MAP_PRIVATE = 2;
 const MAP_SHARED_VALIDATE = 3;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
+const MAP_32BIT = 0x40;
 const MAP_GROWSDOWN = 0x100;
 const MAP_LOCKED = 0x2000;
 const MAP_NORESERVE = 0x4000;
@@ -38,6 +39,7 @@ const mapFlags = flags({
   MAP_PRIVATE,
   MAP_FIXED,
   MAP_ANONYMOUS,
+  MAP_32BIT,
   MAP_GROWSDOWN,
   MAP_LOCKED,
   MAP_NORESERVE,
@@ -51,6 +53,11 @@ const mapFlags = flags({
 /** Would `more` bytes pass RLIMIT_AS? */
 export function overAddressLimit(task: Task, more: number): boolean {
   return task.mm.total + more > task.process.rlimits[RLIMIT_AS]!.soft;
+}
+
+/** Linux' heuristic (vm.overcommit_memory=0): a single request for more than all memory is refused. */
+function overcommits(task: Task, length: number): boolean {
+  return length > task.kernel.hostInfo.memTotal * 1024;
 }
 
 export const mmap = syscall(
@@ -81,10 +88,12 @@ export const mmap = syscall(
       if (flags & MAP_FIXED_NOREPLACE && mm.vmas.overlapping(hint, hint + length).length > 0) return -EEXIST;
       at = hint;
     } else {
-      at = mm.findPlace(pageDown(hint), length);
+      at = flags & MAP_32BIT ? mm.findLowPlace(length) : mm.findPlace(pageDown(hint), length);
       if (at < 0) return at;
     }
     if (overAddressLimit(task, length)) return -ENOMEM;
+    const counts = file === null ? shared || (prot & PROT_WRITE) !== 0 : !shared && (prot & PROT_WRITE) !== 0;
+    if (counts && !(flags & MAP_NORESERVE) && overcommits(task, length)) return -ENOMEM;
     const areaFlags = flags & MAP_LOCKED ? VMA_LOCKED : 0;
     const access = prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
     let result: number;
@@ -127,7 +136,7 @@ export const mprotect = syscall("mprotect", { addr, length: size, prot: prots },
 
 export const brk = syscall("brk", { addr }, (task, { addr: want }) => {
   const mm = task.mm;
-  if (want > mm.brk && overAddressLimit(task, want - mm.brk)) return mm.brk;
+  if (want > mm.brk && (overAddressLimit(task, want - mm.brk) || overcommits(task, want - mm.brk))) return mm.brk;
   return mm.setBrk(want, task.process.rlimits[RLIMIT_DATA]!.soft);
 });
 

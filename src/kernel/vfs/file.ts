@@ -97,6 +97,15 @@ export abstract class File {
     }
   }
 
+  /** This writer does not keep the file from being executed. */
+  private mayRunMeanwhile = false;
+  /** Linux does not count the descriptor that memfd_create(2) gave. */
+  allowExecution(): void {
+    if (this.mayRunMeanwhile || !this.writable || this.inode === null) return;
+    this.mayRunMeanwhile = true;
+    this.inode.writers--;
+  }
+
   get readable(): boolean {
     return (this.flags & 3) !== 1 && (this.flags & 3) !== 3 && (this.flags & O_PATH) === 0;
   }
@@ -248,7 +257,7 @@ export abstract class File {
     this.onRelease();
     if (this.path !== null) this.path.dentry.holders--;
     if (this.inode !== null) {
-      if (this.writable) this.inode.writers--;
+      if (this.writable && !this.mayRunMeanwhile) this.inode.writers--;
       this.inode.letGo();
       if (this.inode.watches !== null) notifyIfGone(this.inode);
     }
