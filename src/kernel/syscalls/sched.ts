@@ -164,7 +164,7 @@ export const sched_getaffinity = syscall(
   { pid, cpusetsize: uint, mask: outStruct() },
   (task, call) => {
     if (call.cpusetsize * 8 < cpuCount(task) || call.cpusetsize % 8 !== 0) return -EINVAL;
-    const target = find(task, call.pid);
+    const target = call.pid < 0 ? -ESRCH : find(task, call.pid);
     if (typeof target === "number") return target;
     const size = Math.min(call.cpusetsize, CPUMASK_SIZE);
     const bytes = new Uint8Array(size);
@@ -177,7 +177,7 @@ export const sched_setaffinity = syscall("sched_setaffinity", { pid, cpusetsize:
   const size = Math.min(call.cpusetsize, CPUMASK_SIZE);
   const bytes = new Uint8Array(CPUMASK_SIZE);
   if (size > 0 && task.mm.readBytes(call.mask, bytes, size) < 0) return -EFAULT;
-  const target = find(task, call.pid);
+  const target = call.pid < 0 ? -ESRCH : find(task, call.pid);
   if (typeof target === "number") return target;
   if (!owns(task, target)) return -EPERM;
   const cpus: number[] = [];
