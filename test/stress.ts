@@ -154,7 +154,7 @@ function memoryControl(limitMiB: number): Control | undefined {
         rmdirSync(dir);
         continue;
       }
-      writeFileSync(join(dir, file), `${limitMiB << 20}`);
+      writeFileSync(join(dir, file), `${limitMiB * 1048576}`);
       return {
         command: ["/bin/sh", "-c", `echo $$ > ${dir}/cgroup.procs && exec "$@"`, "sh"],
         remove() {

@@ -18,10 +18,18 @@ static void *blocked(void *what) {
 
 static void *last(void *unused) {
   (void)unused;
-  sleep_ms(30);
+  sleep_ms(250); /* far longer than "two exit at once" takes, also on a busy machine */
   say("the last thread goes");
   syscall(SYS_exit, 9);
   return NULL;
+}
+
+static volatile int waiting, go;
+static void *quits(void *unused) {
+  __atomic_fetch_add(&waiting, 1, __ATOMIC_SEQ_CST);
+  while (!go) {}
+  _exit(6);
+  return unused;
 }
 
 static void at_exit(void) { say("atexit ran"); }
@@ -49,9 +57,9 @@ int main(void) {
   CHILD("atexit", { atexit(at_exit); exit(4); });
   CHILD("pthread_exit from main", { pthread_create(&t, NULL, last, NULL); pthread_exit(NULL); });
   CHILD("two exit at once", {
-    pthread_create(&t, NULL, (void *(*)(void *))(void *)last, NULL);
-    for (int i = 0; i < 3; i++) pthread_create(&t, NULL, blocked, (void *)(intptr_t)2);
-    sleep_ms(10);
+    for (int i = 0; i < 3; i++) pthread_create(&t, NULL, quits, NULL);
+    while (waiting < 3) sched_yield();
+    go = 1;
     _exit(6);
   });
   CHILD("everything is let go", {

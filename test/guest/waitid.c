@@ -94,13 +94,14 @@ int main(void) {
   struct rusage ru;
   pid = fork();
   if (!pid) {
+    memset(malloc(16 << 20), 1, 16 << 20);
     for (int64_t end = now_ns() + 30000000; now_ns() < end;) {}
     _exit(0);
   }
   memset(&ru, 0, sizeof ru);
   YES(wait4(pid, &status, 0, &ru) == pid);
   YES(ru.ru_utime.tv_sec * 1000000 + ru.ru_utime.tv_usec + ru.ru_stime.tv_sec * 1000000 + ru.ru_stime.tv_usec > 5000);
-  YES(ru.ru_maxrss > 0);
+  YES(ru.ru_maxrss > 8192);
   TRY(getrusage(RUSAGE_CHILDREN, &ru));
   YES(ru.ru_utime.tv_sec * 1000000 + ru.ru_utime.tv_usec + ru.ru_stime.tv_sec * 1000000 + ru.ru_stime.tv_usec > 5000);
   TRY(getrusage(RUSAGE_SELF, &ru));

@@ -16,7 +16,7 @@ int main(void) {
       } else if (pid < 0) {
         s->error = errno;
         __atomic_fetch_add(&s->refused, 1, __ATOMIC_SEQ_CST);
-        usleep(20000);
+        usleep(200000);
       }
     }
     _exit(0);
