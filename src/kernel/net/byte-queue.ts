@@ -12,27 +12,38 @@ import type { Io } from "../vfs/io.ts";
 const SIZES = [4096, 16384, 65536];
 /** Free pieces kept per size. */
 const POOLED = [64, 32, 16];
-const pool: Uint8Array[][] = [[], [], []];
+const pool: Piece[][] = [[], [], []];
 
 class Piece {
   start = 0;
   end = 0;
   next: Piece | null = null;
-  constructor(
-    public data: Uint8Array,
-    public kind: number,
-  ) {}
+  readonly data: Uint8Array;
+  constructor(readonly kind: number) {
+    this.data = new Uint8Array(SIZES[kind]!);
+  }
 }
 
 function newPiece(want: number): Piece {
   const kind = want <= 4096 ? 0 : want <= 16384 ? 1 : 2;
-  const data = pool[kind]!.pop() ?? new Uint8Array(SIZES[kind]!);
-  return new Piece(data, kind);
+  return pool[kind]!.pop() ?? new Piece(kind);
 }
 
 function recycle(piece: Piece): void {
   const free = pool[piece.kind]!;
-  if (free.length < POOLED[piece.kind]!) free.push(piece.data);
+  if (free.length >= POOLED[piece.kind]!) return;
+  piece.start = 0;
+  piece.end = 0;
+  piece.next = null;
+  free.push(piece);
+}
+
+function recycleAll(first: Piece | null): void {
+  for (let piece = first; piece !== null; ) {
+    const { next } = piece;
+    recycle(piece);
+    piece = next;
+  }
 }
 
 export class ByteQueue {
@@ -116,19 +127,16 @@ export class ByteQueue {
         continue;
       }
       piece.end = piece.start + keep;
-      let rest = piece.next;
+      const rest = piece.next;
       piece.next = null;
       this.tail = piece;
-      while (rest !== null) {
-        recycle(rest);
-        rest = rest.next;
-      }
+      recycleAll(rest);
       return;
     }
   }
 
   clear(): void {
-    for (let piece = this.head; piece !== null; piece = piece.next) recycle(piece);
+    recycleAll(this.head);
     this.head = null;
     this.tail = null;
     this.bytes = 0;

@@ -32,7 +32,8 @@ const EMPTY = new Uint8Array(0);
 export function takeMessage(io: Io): Uint8Array | null {
   const length = io.remaining;
   if (length === 0) return EMPTY;
-  const data = new Uint8Array(length);
+  // All of it is overwritten, or it is dropped.
+  const data = Buffer.allocUnsafe(length);
   return io.take(data, 0, length) === length ? data : null;
 }
 

@@ -142,12 +142,6 @@ export class UnixStream extends UnixConnection {
       if (span === size) break;
     }
     if (span > 0) {
-      const usable = io.usable(span, true);
-      if (usable < span) {
-        span = this.wholeRecords(usable, size);
-        cargo = null;
-        if (span === 0) return -EFAULT;
-      }
       const n = this.queue.peek(io, 0, span);
       if (n < span) {
         span = this.wholeRecords(Math.max(n, 0), size);
