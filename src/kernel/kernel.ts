@@ -23,6 +23,7 @@ import {
 import { ENOSYS } from "./abi/errno.ts";
 import { SYSCALL_NAMES } from "./abi/syscall-numbers.ts";
 import { type HostInfo, NO_HOST_INFO } from "./fs/proc/host-info.ts";
+import { TRANSFERS } from "./task/io-counts.ts";
 import type { FileSystemTypes } from "./fs/types.ts";
 import { Futexes } from "./futex/futex.ts";
 import type { KernelLog } from "./log.ts";
@@ -263,8 +264,10 @@ export class Kernel {
   private passesSeccomp(task: Task, seccomp: Seccomp): boolean {
     const verdict = checkCall(task, seccomp);
     if (verdict === true) return true;
-    if (typeof verdict === "number") this.finish(task, verdict);
-    else if (task.ctx !== null) returnToGuest(task, 0, false);
+    if (typeof verdict === "number") {
+      if (this.tracer !== null) this.tracer.onResult(task, task.syscallNr, verdict);
+      this.finish(task, verdict);
+    } else if (task.ctx !== null) returnToGuest(task, 0, false);
     return false;
   }
 
@@ -281,11 +284,14 @@ export class Kernel {
       result = this.bug(task, nr, error);
     }
     if (result === BLOCKED) {
+      task.blocks++;
       if (this.tracer !== null) this.tracer.onBlocked(task);
       return;
     }
     if (this.tracer !== null) this.tracer.onResult(task, nr, result);
     this.history.record(task.tid, nr, result);
+    const transfer = TRANSFERS[nr];
+    if (transfer) task.process.io.count(transfer, result);
     this.finish(task, result);
   }
 

@@ -5,6 +5,7 @@
  */
 import type { Kernel } from "../kernel.ts";
 import type { SignalActions } from "../signal/actions.ts";
+import { IoCounts } from "./io-counts.ts";
 import { PendingSignals } from "../signal/task-signals.ts";
 import type { ProcessTimers } from "../time/itimer.ts";
 import { WaitQueue } from "../wait-queue.ts";
@@ -54,6 +55,8 @@ export class Process {
   group!: ProcessGroup;
   /** prctl(PR_SET_CHILD_SUBREAPER). */
   subreaper = false;
+  /** What read, write and their kin have moved (/proc/PID/io). */
+  readonly io = new IoCounts();
   dumpable = 1;
   /** prctl(PR_SET_THP_DISABLE): kept, nothing more. */
   thpDisabled = false;

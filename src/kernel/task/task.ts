@@ -80,6 +80,8 @@ export class Task implements Waiter {
   private handOn: WaitQueue | null = null;
   /** Made from outside, has no program yet: not to be run until boot/start.ts says so. */
   embryo = false;
+  /** How often it had to wait in a call: its voluntary context switches. */
+  blocks = 0;
   /** Number of the system call being served, -1 outside. */
   syscallNr = -1;
   /** Stopped by job control: how to go on. */

@@ -104,8 +104,8 @@ function sched(task: Task, _reader: Task, target: Target): string {
     `${task.comm} (${task.tid}, #threads: ${task.process.tasks.length})\n${"-".repeat(67)}\n` +
     line("se.exec_start", (task.kernel.now() / 1e6).toFixed(6)) +
     line("se.sum_exec_runtime", runtime) +
-    line("nr_switches", 0) +
-    line("nr_voluntary_switches", 0) +
+    line("nr_switches", task.blocks) +
+    line("nr_voluntary_switches", task.blocks) +
     line("nr_involuntary_switches", 0) +
     line("policy", policy) +
     line("prio", policy === 1 || policy === 2 ? 99 - priority : 120 + nice)
@@ -175,10 +175,9 @@ export const processFiles: Readonly<Record<string, FileEntry | LinkEntry>> = {
   io: {
     mode: 0o400,
     guarded: true,
-    read: () => {
-      const names = ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
-      return names.map((name) => `${name}: 0\n`).join("");
-    },
+    read: ({ process: { io } }) =>
+      `rchar: ${io.readBytes}\nwchar: ${io.writtenBytes}\nsyscr: ${io.reads}\nsyscw: ${io.writes}\n` +
+      "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n",
   },
   personality: { mode: 0o400, guarded: true, read: (task) => `${hex(task.personality >>> 0, 8)}\n` },
   syscall: { mode: 0o400, guarded: true, read: syscall },

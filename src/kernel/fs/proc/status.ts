@@ -2,7 +2,7 @@
  * /proc/PID/{stat,statm,status}: what ps, top and pidof read.
  *
  * Source: proc_pid_stat(5), proc_pid_status(5); field order and padding as Linux 6.x prints them (fs/proc/array.c).
- * Gaps: fault counts and context switches are 0, since the host does that work uncounted.
+ * Gaps: fault counts and involuntary switches are 0, since the host does that work uncounted.
  */
 import { clockMonotonicNs } from "../../../native/host.ts";
 import { REG } from "../../../platform/platform.ts";
@@ -266,7 +266,7 @@ export function status(task: Task, _reader: Task, target: Target): string {
     `Cpus_allowed_list:\t${rangeList(cpus)}`,
     "Mems_allowed:\t1",
     "Mems_allowed_list:\t0",
-    "voluntary_ctxt_switches:\t0",
+    `voluntary_ctxt_switches:\t${task.blocks}`,
     "nonvoluntary_ctxt_switches:\t0",
   );
   return `${lines.join("\n")}\n`;
