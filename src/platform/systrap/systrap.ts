@@ -193,9 +193,22 @@ export class SystrapPlatform implements Platform {
   }
 
   createAddressSpace(): Context | number {
+    this.wantSpare = true;
+    const { spare } = this;
+    if (spare !== null && !spare.addressSpace.dead) {
+      this.spare = null;
+      this.activate(spare);
+      return spare;
+    }
+    return this.forkZygote();
+  }
+  private forkZygote(): Context | number {
     this.zygote.addressSpace.executor = this.zygote;
     return this.zygote.addressSpace.fork();
   }
+  /** An address space made when there was nothing else to do: execve after vfork need not wait for one. */
+  private spare: SystrapContext | null = null;
+  private wantSpare = false;
 
   setPrefetch(nr: number, specs: readonly PrefetchSpec[]): void {
     specs.slice(0, 3).forEach((spec, i) => {
@@ -214,17 +227,16 @@ export class SystrapPlatform implements Platform {
       dead.stop = STOP_GONE;
       return dead;
     }
-    const at = waitForStub(
-      this.base,
-      this.active,
-      this.activeCount,
-      this.scanStart,
-      this.info,
-      this.epoll,
-      this.doorbell,
-      SPIN_NS,
-      timeoutNs,
-    );
+    let at = this.look(this.spare === null && this.wantSpare ? 0 : timeoutNs);
+    if (at < 0 && timeoutNs !== 0 && this.spare === null && this.wantSpare) {
+      const made = this.forkZygote();
+      if (typeof made === "number") this.wantSpare = false;
+      else {
+        this.spare = made as SystrapContext;
+        this.deactivate(this.spare);
+      }
+      at = this.look(timeoutNs);
+    }
     if (at < 0) return null;
     this.scanStart = at;
     const ctx = this.contexts[this.active[at]!]!;
@@ -232,6 +244,7 @@ export class SystrapPlatform implements Platform {
     const u32 = ctx.window.u32;
     ctx.outs = 0;
     ctx.outUsed = 0;
+    ctx.started();
     switch (u32[M.W_EVENT]) {
       case 1:
         ctx.stop = STOP_SYSCALL;
@@ -252,6 +265,21 @@ export class SystrapPlatform implements Platform {
         ctx.stop = STOP_INTERRUPT;
     }
     return ctx;
+  }
+
+  /** Waits for a stopped thread: its place in `active`, or -1. */
+  private look(timeoutNs: number): number {
+    return waitForStub(
+      this.base,
+      this.active,
+      this.activeCount,
+      this.scanStart,
+      this.info,
+      this.epoll,
+      this.doorbell,
+      SPIN_NS,
+      timeoutNs,
+    );
   }
 
   /** Collects ended stub processes; their living contexts are reported as gone. */
@@ -448,12 +476,8 @@ class SystrapSpace implements AddressSpace {
     platform.addSpace(space);
     const ctx = platform.openContext(space, parent.slot);
     space.executor = ctx;
-    // Its registers are wanted next: wait until it has written them.
-    if (waitForCommands(ctx.window.address, pid, SYNC_TIMEOUT_NS) < 0) {
-      space.destroy();
-      return -EAGAIN;
-    }
     ctx.tid = pid;
+    ctx.stage(parent.regs);
     return ctx;
   }
 
@@ -473,12 +497,8 @@ class SystrapSpace implements AddressSpace {
       return tid;
     }
     ctx.tid = tid;
-    if (waitForCommands(ctx.window.address, this.hostPid, SYNC_TIMEOUT_NS) < 0) {
-      this.destroy();
-      return -EAGAIN;
-    }
     // As after clone(2): a copy of the parent's registers.
-    ctx.window.regs.set(parent.window.regs);
+    ctx.stage(parent.regs);
     return ctx;
   }
 
@@ -612,8 +632,30 @@ class SystrapContext implements Context {
     readonly slot: number,
   ) {}
 
+  /**
+   * Registers of a thread that has been made but has not yet come to its mailbox. Waiting for it would cost a wake-up on
+   * another CPU; its maker goes on meanwhile.
+   */
+  private staged: Uint32Array | null = null;
+  private stagedFsBase = -1;
+
+  stage(regs: Uint32Array): void {
+    this.staged = regs.slice();
+  }
+
+  /** The thread has come to its mailbox: gives it what was staged. */
+  started(): void {
+    const { staged } = this;
+    if (staged === null) return;
+    this.staged = null;
+    this.window.regs.set(staged);
+    const fsBase = this.stagedFsBase;
+    this.stagedFsBase = -1;
+    if (fsBase >= 0) this.setFsBase(fsBase);
+  }
+
   get regs(): Uint32Array {
-    return this.window.regs;
+    return this.staged ?? this.window.regs;
   }
   get hostTid(): number {
     return this.tid !== 0 ? this.tid : this.window.u32[M.W_TID]!;
@@ -633,6 +675,7 @@ class SystrapContext implements Context {
   /** It runs again: nothing more may be done on its hands. */
   private leave(): void {
     const space = this.addressSpace;
+    if (this.staged !== null) this.command(M.OP_FP_SIZE);
     if (space.executor === this) space.executor = null;
     space.platform.activate(this);
   }
@@ -665,6 +708,13 @@ class SystrapContext implements Context {
   command(op: number, a0 = 0, a1 = 0, a2 = 0, a3 = 0, a4 = 0, a5 = 0): number {
     const space = this.addressSpace;
     if (space.dead) return -ESRCH;
+    if (this.staged !== null) {
+      if (waitForCommands(this.window.address, space.hostPid, SYNC_TIMEOUT_NS) < 0) {
+        killProcess(space.hostPid, SIGKILL);
+        return -ESRCH;
+      }
+      this.started();
+    }
     const { u32, i32 } = this.window;
     const at = M.W_COMMANDS;
     u32[at] = op;
@@ -741,6 +791,10 @@ class SystrapContext implements Context {
     this.command(M.OP_RESET_FP);
   }
   setFsBase(value: number): number {
+    if (this.staged !== null) {
+      this.stagedFsBase = value;
+      return 0;
+    }
     return this.command(M.OP_SET_FS, value);
   }
   setGsBase(value: number): number {
@@ -762,6 +816,8 @@ class SystrapContext implements Context {
       space.platform.closeContext(this);
       return;
     }
+    // It must have come to its mailbox to be told anything there.
+    if (this.staged !== null) this.command(M.OP_FP_SIZE);
     space.platform.forget(this);
     space.leaving.set(this.slot, this.window);
     this.flushOuts();
