@@ -43,6 +43,7 @@
 static uint64_t cells, scratch;
 
 #define USER_CS 0x33
+#define USER32_CS 0x23
 #define USER_SS 0x2b
 
 /* glibc declares an enum where the kernel takes a number. */
@@ -189,8 +190,18 @@ int pt_resume(int tid, const void *regs)
 {
 	struct user_regs_struct r;
 	memcpy(&r, regs, sizeof r);
-	r.cs = USER_CS;
+	if (r.cs != USER32_CS)
+		r.cs = USER_CS;
 	r.ss = USER_SS;
+	/* A program may have loaded null selectors that the host does not take back from us. */
+	if ((r.ds & 3) != 3)
+		r.ds = 0;
+	if ((r.es & 3) != 3)
+		r.es = 0;
+	if ((r.fs & 3) != 3)
+		r.fs = 0;
+	if ((r.gs & 3) != 3)
+		r.gs = 0;
 	/* Not in a call: the host must not restart one by its own rules. */
 	r.orig_rax = (uint64_t)-1;
 	if (pt(PTRACE_SETREGS, tid, NULL, &r) < 0)
@@ -207,6 +218,18 @@ int pt_result(int tid, double result)
 /* The same with nothing changed. */
 int pt_go(int tid) { return R(pt(PTRACE_SYSEMU, tid, NULL, NULL)); }
 int pt_interrupt(int tid) { return R(pt(PTRACE_INTERRUPT, tid, NULL, NULL)); }
+
+/* Does PTRACE_SYSEMU keep the host from making a call? 0, or -ENOSYS; `tid` is sent through the stub for it. */
+int pt_check(int tid)
+{
+	struct user_regs_struct r = { .rax = SYS_getppid, .rip = cells, .orig_rax = (uint64_t)-1, .cs = USER_CS, .ss = USER_SS, .eflags = 0x202 };
+	int status;
+	if (pt(PTRACE_SETREGS, tid, NULL, &r) < 0 || pt(PTRACE_SYSEMU, tid, NULL, NULL) < 0 || wait_for(tid, &status) < 0)
+		return -ENOSYS;
+	if (WSTOPSIG(status) != (SIGTRAP | 0x80) || pt(PTRACE_GETREGS, tid, NULL, &r) < 0)
+		return -ENOSYS;
+	return r.orig_rax == SYS_getppid && (int64_t)r.rax == -ENOSYS ? 0 : -ENOSYS;
+}
 
 /* Lets a stopped thread end itself; its status comes to the main loop. */
 int pt_exit(int tid)

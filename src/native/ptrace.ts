@@ -13,6 +13,7 @@ const symbols = bind({
   pt_result: { args: [i32, f64], returns: i32 },
   pt_go: { args: [i32], returns: i32 },
   pt_interrupt: { args: [i32], returns: i32 },
+  pt_check: { args: [i32], returns: i32 },
   pt_exit: { args: [i32], returns: i32 },
   pt_continue: { args: [i32], returns: i32 },
   pt_siginfo: { args: [i32, pointer], returns: i32 },
@@ -44,6 +45,7 @@ export const resumeWith = symbols.pt_resume;
 export const resumeResult = symbols.pt_result;
 export const resumePlain = symbols.pt_go;
 export const interruptThread = symbols.pt_interrupt;
+export const checkEmulation = symbols.pt_check;
 export const exitThread = symbols.pt_exit;
 export const continueThread = symbols.pt_continue;
 export const signalInfo = symbols.pt_siginfo;

@@ -36,8 +36,15 @@ const MOV_RDI_RAX = [0x48, 0x89, 0xc7];
 const LOOP = [0xeb, 0xfe];
 const EXIT = CALL(60);
 
-/** `makePlatform` gets the descriptor of a poller to sleep on. */
-export function platformConformance(name: string, makePlatform: (pollerFd: number) => Platform): void {
+/**
+ * `makePlatform` gets the descriptor of a poller to sleep on. `deaf`: signals that somebody on the host sends to a stub
+ * are kept from it (SIGKILL is not).
+ */
+export function platformConformance(
+  name: string,
+  makePlatform: (pollerFd: number) => Platform,
+  { deaf = false }: { deaf?: boolean } = {},
+): void {
   describe(name, () => {
     const poller = new HostPoller();
     let platform: Platform;
@@ -229,6 +236,37 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
       expect(calls).toBeGreaterThan(49);
       ctx.addressSpace.destroy();
     });
+
+    if (deaf)
+      test("signals from outside reach neither the guest nor what it does for the kernel", () => {
+        const ctx = guest(...CALL(39), ...LOOP);
+        go(ctx);
+        const { addressSpace } = ctx;
+        const bother = (): void => {
+          for (const signal of ["SIGTERM", "SIGSTOP", "SIGSEGV", "SIGTRAP", "SIGCONT", "SIGUSR1"] as const)
+            process.kill(addressSpace.hostPid, signal);
+        };
+        bother();
+        expect(addressSpace.protect(DATA, PAGE, READ)).toBe(0);
+        expect(addressSpace.fetchOpU32(DATA, 0, 1)).toBe(-EFAULT);
+        bother();
+        const child = made(addressSpace.fork());
+        expectNext(child);
+        child.addressSpace.destroy();
+        ctx.resumeWithResult(5);
+        for (let round = 0; round < 5; round++) {
+          bother();
+          // SIGCONT may show as an interrupt.
+          while (platform.wait(5e6) !== null) {
+            expect(ctx.stop).toBe(STOP_INTERRUPT);
+            ctx.resumeWithRegisters();
+          }
+        }
+        ctx.interrupt();
+        expectNext(ctx);
+        expect([ctx.stop, get(ctx, REG.rip), get(ctx, REG.rax)]).toEqual([STOP_INTERRUPT, CODE + 7, 5]);
+        addressSpace.destroy();
+      });
 
     test("a forked address space is a copy of its own", () => {
       const ctx = guest(...CALL(57), ...EXIT);
@@ -510,6 +548,17 @@ export function platformConformance(name: string, makePlatform: (pollerFd: numbe
       expect(ctx.getFsBase()).toBe(0);
       expect(get(ctx, REG.rbx)).toBe(0);
       space.destroy();
+    });
+
+    test("null segment selectors do not trip the platform", () => {
+      // mov $1, %eax; mov %eax, %ds; mov $2, %eax; mov %eax, %es; getpid; int3
+      const ctx = guest(...MOV_EAX(1), 0x8e, 0xd8, ...MOV_EAX(2), 0x8e, 0xc0, ...CALL(39), 0xcc);
+      go(ctx);
+      expect([ctx.stop, get(ctx, REG.origRax)]).toEqual([STOP_SYSCALL, 39]);
+      ctx.addressSpace.protect(DATA, PAGE, READ);
+      go(ctx);
+      expect([ctx.stop, ctx.fault.signo]).toEqual([STOP_FAULT, 5]);
+      ctx.addressSpace.destroy();
     });
 
     test("the vDSO is there in every guest, above what it may map", () => {

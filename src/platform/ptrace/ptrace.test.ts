@@ -6,4 +6,5 @@ for (const withoutFilter of [false, true])
   platformConformance(
     withoutFilter ? "ptrace without seccomp" : "ptrace",
     (pollerFd) => new PtracePlatform({ emptyRoot: -1, namespaces: 0, pollerFd, withoutFilter }),
+    { deaf: true },
   );

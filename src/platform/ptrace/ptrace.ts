@@ -13,7 +13,8 @@
  *
  * Invariants: only the thread that made the platform may use it (ptrace knows one tracer thread). A host thread id stays
  * taken until we have waited for its end, so the id names one thread for as long as it is in `threads`.
- * Gap: si_addr, trap number and error code are exact; the rest of the host's siginfo (pkey, bounds) is not passed on.
+ * Gaps: si_addr, trap number and error code are exact; the rest of the host's siginfo (pkey, bounds) is not passed on. A
+ * stub that the host freezes (cgroup freezer) while it does something for us freezes the kernel with it.
  */
 
 import { ptraceStub } from "../../generated/native-blobs.ts";
@@ -192,8 +193,13 @@ export class PtracePlatform implements Platform {
     }
     check(sendmsg(this.socket, this.oneByte, 1, this.one, 0, 0), "speak to the stub");
     if (P.waitReady(pid, this.info) < 0) throw new Error("ptrace: the stub process did not start");
-    const [scratch, stack, cells] = this.info as unknown as [number, number, number];
-    this.scratch = scratch;
+    const stack = this.info[1]!;
+    const cells = this.info[2]!;
+    this.scratch = this.info[0]!;
+    if (P.checkEmulation(pid) < 0) {
+      killProcess(pid, SIGKILL);
+      throw new Error("ptrace: the host cannot keep system calls of traced programs from running (no PTRACE_SYSEMU)");
+    }
     this.fpStateSize = Math.ceil(P.fpSize(pid) / 64) * 64;
     const space = new PtraceSpace(this, pid);
     this.spaces.set(pid, space);
@@ -351,16 +357,10 @@ export class PtracePlatform implements Platform {
     ctx.halted();
     const signo = (status >> 8) & 0xff;
     const event = status >> 16;
-    if (signo === (SIGTRAP | 0x80)) {
-      ctx.onSyscall();
-      return ctx;
-    }
+    if (signo === (SIGTRAP | 0x80)) return ctx.onSyscall() ? ctx : null;
     if (event !== 0) {
       // Anything but a trap is a group stop, which guests know only from their own kernel.
-      if (signo === SIGTRAP) {
-        ctx.take(STOP_INTERRUPT);
-        return ctx;
-      }
+      if (signo === SIGTRAP) return ctx.take(STOP_INTERRUPT) ? ctx : null;
     } else if (FAULT_SIGNALS.has(signo) && P.signalInfo(tid, this.info) === 1) {
       if (ctx.onFault(signo)) return ctx;
       return null;
@@ -676,17 +676,18 @@ class PtraceContext implements Context {
     this.segments.fill(0);
   }
 
-  /** It has stopped: takes its registers. */
-  take(stop: number): void {
+  /** It has stopped: takes its registers. False: it has been killed meanwhile, and its end will be reported. */
+  take(stop: number): boolean {
     const { regs } = this;
+    if (P.getRegs(this.tid, regs) < 0) return false;
     this.stop = stop;
     this.displaced = false;
-    P.getRegs(this.tid, regs);
     for (let i = 0; i < this.segments.length; i++) this.segments[i] = regs[REG.fsBase * 2 + i]!;
+    return true;
   }
 
-  onSyscall(): void {
-    this.take(STOP_SYSCALL);
+  onSyscall(): boolean {
+    if (!this.take(STOP_SYSCALL)) return false;
     const { regs } = this;
     // The `syscall` instruction leaves its return address in rcx. Without it this was int 0x80 or the like, whose
     // numbers mean other calls.
@@ -698,16 +699,17 @@ class PtraceContext implements Context {
       regs[REG.origRax * 2] = 0xffffffff;
       regs[REG.origRax * 2 + 1] = 0xffffffff;
     }
+    return true;
   }
 
-  /** A signal of the processor's; the platform has its siginfo. False: the thread goes on. */
+  /** A signal of the processor's; the platform has its siginfo. False: nobody need hear of it. */
   onFault(signo: number): boolean {
     const { platform } = this.addressSpace;
     const { fault } = this;
     fault.signo = signo;
     fault.code = platform.info[1]!;
     fault.addr = platform.info[2]!;
-    this.take(STOP_FAULT);
+    if (!this.take(STOP_FAULT)) return false;
     if (signo !== SIGSEGV && signo !== SIGBUS) {
       fault.trapno = TRAPS[signo]!;
       if (signo === SIGTRAP && (fault.code === 2 || fault.code === 4)) fault.trapno = 1;

@@ -18,9 +18,18 @@ export const ptrace = definePlugin({
   name: "ptrace",
   description: "platform: PTRACE_SYSEMU",
   host(host) {
-    host.platform({ name: "ptrace", summary: "ptrace; works where seccomp traps do not", missing: () => null });
+    host.platform({
+      name: "ptrace",
+      summary: "ptrace; works where seccomp traps do not",
+      missing: () => (tracingForbidden() ? "the host forbids tracing (kernel.yama.ptrace_scope is 3)" : null),
+    });
   },
 });
+
+function tracingForbidden(): boolean {
+  const file = "/proc/sys/kernel/yama/ptrace_scope";
+  return existsSync(file) && readFileSync(file, "utf8").trim() === "3";
+}
 
 /** A host that hides this file most likely has the action: the sandbox says so itself otherwise. */
 function hasTrapAction(): boolean {
