@@ -23,8 +23,9 @@ const DEFAULT_SLOTS = 16;
 export const PIPE_MAX_SIZE = 1 << 20;
 /** /proc/sys/fs/pipe-user-pages-soft. */
 const SLOTS_SOFT = 16384;
-/** Slots that a new pipe has room for before its buffer grows. */
-const FIRST_SLOTS = 2;
+/** Capacity of a pipe when there are too many. */
+const FEW_SLOTS = 2;
+const NOTHING = new Uint8Array(0);
 
 const O_WRONLY = 1;
 const O_NONBLOCK = 0o4000;
@@ -37,13 +38,13 @@ const WRITABLE = POLLOUT | POLLWRNORM;
 let slotsPromised = 0;
 
 export class Pipe {
-  private ring = new Uint8Array(FIRST_SLOTS * PAGE);
-  /** Slots that the buffer has room for, at most `slots`. */
-  private physical = FIRST_SLOTS;
-  private start: number[] = [0, 0];
-  private length: number[] = [0, 0];
+  private ring = NOTHING;
+  /** Slots that the buffer has room for, at most `slots`; it grows with what is written. */
+  private physical = 0;
+  private start: number[] = [];
+  private length: number[] = [];
   /** Slots that end a packet (O_DIRECT): nothing is appended, and a read takes no more. */
-  private packet: boolean[] = [false, false];
+  private packet: boolean[] = [];
   private head = 0;
   private used = 0;
   /** Capacity in slots. */
@@ -60,7 +61,7 @@ export class Pipe {
     /** Made by pipe(2): opening it anew (/proc/self/fd/N) never waits for the other side. */
     readonly anonymous = false,
   ) {
-    this.slots = slotsPromised + DEFAULT_SLOTS > SLOTS_SOFT ? FIRST_SLOTS : DEFAULT_SLOTS;
+    this.slots = slotsPromised + DEFAULT_SLOTS > SLOTS_SOFT ? FEW_SLOTS : DEFAULT_SLOTS;
     slotsPromised += this.slots;
   }
 
@@ -288,7 +289,7 @@ export class Pipe {
       slotsPromised -= this.slots;
       this.slots = 0;
       this.used = 0;
-      this.ring = new Uint8Array(0);
+      this.ring = NOTHING;
       this.physical = 0;
     } else if (this.readers === 0 || this.writers === 0) {
       this.waiters.wake(READABLE | WRITABLE | POLLERR | POLLHUP, Number.POSITIVE_INFINITY);
