@@ -31,6 +31,7 @@ import { PtracePlatform } from "../platform/ptrace/ptrace.ts";
 import { SystrapPlatform } from "../platform/systrap/systrap.ts";
 import { ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
+import { applyLinux } from "./linux.ts";
 import { Requests } from "./requests.ts";
 import { finishRoot, mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
 import { closeFilter } from "./seccomp.ts";
@@ -107,6 +108,7 @@ class Sandbox implements HostWatcher {
     const root = mountRoot(kernel, options, trees);
     const task = makeTask(kernel, root, options.id, "init");
     mountAll(kernel, task, options, trees);
+    applyLinux(kernel, task, options.spec);
     finishRoot(options, trees, root);
     closeJail(log, options.platform);
     const memory = options.spec.linux?.resources?.memory?.limit;

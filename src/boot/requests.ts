@@ -9,6 +9,7 @@ import type { MemoryBound } from "../kernel/mm/oom.ts";
 import { kernelInfo, sendSignal, sendToGroup } from "../kernel/signal/send.ts";
 import { killProcess } from "../kernel/task/exit.ts";
 import type { Process } from "../kernel/task/process.ts";
+import type { Seccomp } from "../kernel/task/seccomp.ts";
 import { RUN_ZOMBIE, type Task } from "../kernel/task/task.ts";
 import { readClock } from "../kernel/time/clock.ts";
 import { processCpuNs } from "../kernel/time/cpu-time.ts";
@@ -17,6 +18,7 @@ import { closeFd, dupTo, openat2, renameat2, writeFd } from "../native/host.ts";
 import type { HostWatcher } from "../native/poller.ts";
 import { exitProcess } from "../native/sandbox.ts";
 import { type Answer, type ControlServer, Refusal } from "./control.ts";
+import { seccompOf } from "./seccomp-profile.ts";
 import { makeTask, startProgram } from "./start.ts";
 import { openStdio, reopenStdio } from "./stdio.ts";
 
@@ -90,7 +92,11 @@ export class Requests {
   /** Most memory seen, for stats. */
   private memoryMax = 0;
 
+  /** The container's profile, for its first process and those of exec. */
+  private readonly seccomp: Seccomp | null;
+
   constructor(private readonly context: RequestContext) {
+    this.seccomp = seccompOf(context.options.spec);
     context.kernel.onRootExit = (process, status) => this.onExit(process, status);
   }
 
@@ -152,7 +158,7 @@ export class Requests {
       if (oci === undefined) throw new Refusal("the spec has no process", EINVAL);
       this.started = true;
       this.starting = true;
-      startProgram(task, oci, openStdio(kernel, task, stdio, options.terminal));
+      startProgram(task, oci, openStdio(kernel, task, stdio, options.terminal), this.seccomp);
       this.starting = false;
       return {};
     });
@@ -220,7 +226,7 @@ export class Requests {
     }
     this.starting = true;
     try {
-      startProgram(task, params.process, openStdio(kernel, task, reopenStdio(fds), params.terminal));
+      startProgram(task, params.process, openStdio(kernel, task, reopenStdio(fds), params.terminal), this.seccomp);
     } catch (error) {
       this.channels.get(task.process.pid)?.close();
       this.channels.delete(task.process.pid);

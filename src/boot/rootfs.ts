@@ -77,6 +77,14 @@ const IGNORED = new Set([
   "tmpcopyup",
 ]);
 
+/** What every container has, whether its spec says so or not (default devices and file systems of config-linux.md). */
+const ALWAYS: readonly OciMount[] = [
+  { destination: "/proc", type: "proc" },
+  { destination: "/sys", type: "sysfs", options: ["ro", "nosuid", "noexec", "nodev"] },
+  { destination: "/dev", type: "tmpfs", options: ["nosuid", "mode=755"] },
+  { destination: "/dev/pts", type: "devpts", options: ["nosuid", "noexec", "mode=0620", "ptmxmode=0666", "gid=5"] },
+];
+
 /** Host directories and files of a spec, opened before the jail: source path → descriptor. */
 export interface HostTrees {
   root: number;
@@ -130,7 +138,9 @@ export function finishRoot(options: LaunchOptions, trees: HostTrees, root: Path)
 
 /** Mounts the spec's mounts, as `task` (with all capabilities) sees the paths. Warnings go to the log. */
 export function mountAll(kernel: Kernel, task: Task, options: LaunchOptions, trees: HostTrees): void {
-  for (const mount of options.spec.mounts ?? []) {
+  const given = options.spec.mounts ?? [];
+  const missing = ALWAYS.filter(({ destination }) => !given.some((mount) => mount.destination === destination));
+  for (const mount of [...missing, ...given]) {
     const problem = mountOne(kernel, task, mount, trees);
     if (problem !== null) kernel.log.warn(`mount on ${mount.destination}: ${problem}`);
   }

@@ -13,6 +13,7 @@ import { NO_RETURN } from "../kernel/syscall.ts";
 import { createFirstTask } from "../kernel/task/clone.ts";
 import { ALL_CAPS, type CapSet, type Credentials, NO_CAPS } from "../kernel/task/credentials.ts";
 import { exitGroup } from "../kernel/task/exit.ts";
+import type { Seccomp } from "../kernel/task/seccomp.ts";
 import type { Task } from "../kernel/task/task.ts";
 import { setCredentials } from "../kernel/task/users.ts";
 import type { Path } from "../kernel/vfs/dentry.ts";
@@ -123,7 +124,12 @@ export function makeTask(kernel: Kernel, root: Path, container: string, comm: st
  * Gives a task its identity and starts its program; the kernel loop runs it from then on.
  * Throws a Refusal with the errno of execve; the task is gone then.
  */
-export function startProgram(task: Task, oci: OciProcess, stdio: readonly (File | null)[]): void {
+export function startProgram(
+  task: Task,
+  oci: OciProcess,
+  stdio: readonly (File | null)[],
+  seccomp: Seccomp | null = null,
+): void {
   const args = oci.args ?? [];
   try {
     stdio.forEach((file, fd) => {
@@ -151,6 +157,7 @@ export function startProgram(task: Task, oci: OciProcess, stdio: readonly (File 
     if (cwd.dentry.inode.type !== S_IFDIR) throw new Refusal(`chdir to cwd "${oci.cwd}": ${text(20)}`, 20);
     task.fs.cwd = cwd;
 
+    task.seccomp = seccomp;
     const env = oci.env ?? [];
     const { file, name } = findProgram(task, args[0] ?? "", env);
     const result = exec(task, { file, name, argv: args.map(encodeName), envp: env.map(encodeName) });

@@ -48,6 +48,9 @@ export function registerFileSystems(kernel: Kernel): void {
       return fs instanceof Tmpfs ? fs.reconfigure(parsed) : 0;
     },
   });
+  // There are no cgroups and no message queues inside; what looks for their directories finds them, empty.
+  for (const type of ["cgroup", "cgroup2", "mqueue"])
+    types.set(type, { make: () => new Tmpfs(kernel, { type, mode: type === "mqueue" ? 0o1777 : 0o555, inodes: 64 }) });
   registerPseudoFileSystems(kernel);
   registerDevices(kernel);
 }

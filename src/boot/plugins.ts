@@ -1,0 +1,346 @@
+/**
+ * The sandbox half of plugins: `KernelApi` on the kernel's own tables.
+ *
+ * Order: the halves are loaded and their `sandbox` functions run before the jail closes, so that they can open what they
+ * need of the host; mounts of the spec with their types are made then, too. Control methods join the server later.
+ *
+ * Invariants: what a plugin throws is its own failure (kernel/fs/plugin/guard.ts): the sandbox lives on. Interceptors
+ * fail closed: a call whose interceptor failed before `next` is not carried out.
+ * Known gap: an answer that is outstanding is a promise, which no checkpoint can save.
+ */
+import { loadSandboxHalves } from "../core/plugin-loader.ts";
+import type {
+  CallingTask,
+  CharacterDevice,
+  FileSystemFactory,
+  InterceptedCall,
+  KernelApi,
+  Plugin,
+  Interceptor as PluginInterceptor,
+  FileSystem as PluginFileSystem,
+} from "../core/plugin.ts";
+import type { LaunchOptions } from "../core/sandbox.ts";
+import { decodeName } from "../kernel/abi/bytes.ts";
+import { EAGAIN, EFAULT, EIO } from "../kernel/abi/errno.ts";
+import { PluginDeviceFile } from "../kernel/fs/plugin/device.ts";
+import { PluginGuard } from "../kernel/fs/plugin/guard.ts";
+import { PluginFs } from "../kernel/fs/plugin/plugin-fs.ts";
+import type { Interceptor, Kernel } from "../kernel/kernel.ts";
+import { BLOCKED } from "../kernel/syscall.ts";
+import type { Task } from "../kernel/task/task.ts";
+import { WaitQueue } from "../kernel/wait-queue.ts";
+import type { Answer, ControlServer, Method } from "./control.ts";
+
+/** Promises of interceptors that have not settled, at most: more calls get EAGAIN. */
+const ANSWERS_MAX = 4096;
+/** Results below are the kernel's own business: blocked, restarted, returned already. */
+const LOWEST_ERRNO = -4095;
+
+type Half = Awaited<ReturnType<typeof loadSandboxHalves>>[number];
+
+/** Loads what the launch options name; with no plugins, nothing at all happens. */
+export async function loadPluginHalves(options: LaunchOptions, builtIns: readonly Plugin[]): Promise<readonly Half[]> {
+  return options.plugins.length === 0 ? [] : loadSandboxHalves(options.plugins, builtIns);
+}
+
+/** The sandbox halves of one sandbox. */
+export class SandboxPlugins {
+  private readonly methods = new Map<string, { plugin: string; method: Method }>();
+  private readonly types = new Set<string>();
+
+  constructor(
+    private readonly kernel: Kernel,
+    private readonly options: LaunchOptions,
+    halves: readonly Half[],
+  ) {
+    if (halves.length === 0) return;
+    // What a plugin leaves unhandled must not end the sandbox.
+    process.on("unhandledRejection", (error) => kernel.log.error(`a plugin's promise was rejected: ${String(error)}`));
+    process.on("uncaughtException", (error) => kernel.log.error(`a plugin's callback failed: ${String(error)}`));
+    for (const half of halves) half.setUp(this.apiFor(half.name));
+  }
+
+  /** Is it a plugin's? Its mounts of the spec are made before the jail closes. */
+  hasFileSystem(type: string | undefined): boolean {
+    return type !== undefined && this.types.has(type);
+  }
+
+  /** Adds the plugins' requests. Throws when a name is taken. */
+  addMethods(server: ControlServer): void {
+    for (const [name, { plugin, method }] of this.methods) {
+      if (server.methods.has(name)) throw new Error(`plugin "${plugin}": there is a request "${name}" already`);
+      server.methods.set(name, method);
+    }
+  }
+
+  private apiFor(plugin: string): KernelApi {
+    const { kernel, options, types } = this;
+    const guard = new PluginGuard(plugin, kernel.log);
+    const prefixed = (level: "debug" | "info" | "warn" | "error") => (message: string) =>
+      kernel.log[level](`plugin "${plugin}": ${message}`);
+    const methods = this.methods;
+    return {
+      log: { debug: prefixed("debug"), info: prefixed("info"), warn: prefixed("warn"), error: prefixed("error") },
+      spec: options.spec,
+      internals: kernel,
+      intercept(name, interceptor) {
+        kernel.intercept(name, wrap(kernel, name, interceptor as unknown as PluginInterceptor, guard));
+      },
+      filesystem(type, factory) {
+        if (kernel.fileSystemTypes.has(type)) throw new Error(`there is a file system type "${type}" already`);
+        types.add(type);
+        kernel.fileSystemTypes.set(type, {
+          make: (_kernel, source, own) => makeFileSystem(kernel, type, factory, source, own, guard),
+        });
+      },
+      device(name, { major, minor, mode = 0o666 }, device) {
+        addDevice(kernel, name, major, minor, mode, device, guard);
+      },
+      on(event: "exec" | "exit", handler: (process: never) => void) {
+        observe(kernel, event, handler, guard);
+      },
+      control(method, handler) {
+        if (methods.has(method)) throw new Error(`there is a request "${method}" already`);
+        methods.set(method, {
+          plugin,
+          method: (params, fds, answer) => serve(kernel, handler(params, fds), answer),
+        });
+      },
+    };
+  }
+}
+
+// ---- Interceptors ----
+
+/** The task as plugins see it. */
+class TaskView implements CallingTask {
+  constructor(private readonly task: Task) {}
+  get pid(): number {
+    return this.task.process.pid;
+  }
+  get tid(): number {
+    return this.task.tid;
+  }
+  get comm(): string {
+    return this.task.comm;
+  }
+  get uid(): number {
+    return this.task.cred.euid;
+  }
+  get gid(): number {
+    return this.task.cred.egid;
+  }
+  get container(): string {
+    return this.task.process.container;
+  }
+  /** Its memory can be reached while its call is being served, and not from a callback at some other time. */
+  private get served(): boolean {
+    return this.task.kernel.current === this.task;
+  }
+  read(address: number, into: Uint8Array): number {
+    if (!this.served) return -EFAULT;
+    const n = this.task.mm.copyIn(address, into, 0, into.length);
+    return n <= 0 && into.length > 0 ? -EFAULT : n;
+  }
+  write(address: number, from: Uint8Array): number {
+    if (!this.served) return -EFAULT;
+    const n = this.task.mm.copyOut(address, from, 0, from.length);
+    return n <= 0 && from.length > 0 ? -EFAULT : n;
+  }
+}
+const views = new WeakMap<Task, TaskView>();
+function viewOf(task: Task): TaskView {
+  let view = views.get(task);
+  if (view === undefined) {
+    view = new TaskView(task);
+    views.set(task, view);
+  }
+  return view;
+}
+
+/** What one interceptor's promise will say. */
+class Pending {
+  /** Undefined until then. */
+  outcome: number | "continue" | undefined;
+  readonly queue = new WaitQueue();
+}
+/** What is kept of a call that is run again: which interceptors have been asked, and what they said. */
+class Interception {
+  readonly pending = new Map<Interceptor, Pending>();
+  readonly seen = new Set<Interceptor>();
+}
+
+/** Puts a plugin's interceptor into the form that the kernel calls. */
+function wrap(kernel: Kernel, name: string, interceptor: PluginInterceptor, guard: PluginGuard): Interceptor {
+  const what = `interceptor of ${name}`;
+  const kept = (task: Task): Interception | null =>
+    kernel.rerunning && task.interception instanceof Interception ? task.interception : null;
+
+  const intercept: Interceptor = (task, call, next) => {
+    const earlier = kept(task);
+    const pending = earlier?.pending.get(intercept);
+    if (pending !== undefined) {
+      if (pending.outcome === undefined) return task.block(pending.queue);
+      return pending.outcome === "continue" ? next() : pending.outcome;
+    }
+    let done: number | undefined;
+    let over = false;
+    const given = call as InterceptedCall & { task: CallingTask; syscall: string; again: boolean };
+    given.task = viewOf(task);
+    given.syscall = name;
+    given.again = earlier?.seen.has(intercept) ?? false;
+    const goOn = (): number => {
+      if (over) throw new Error("next() was called after the interceptor had answered");
+      done ??= next();
+      return done;
+    };
+    let result: unknown;
+    try {
+      result = interceptor(given, goOn);
+    } catch (error) {
+      guard.report(what, error, done === undefined ? "the call gets EIO" : "the call had been carried out");
+      result = done ?? -EIO;
+    }
+    over = true;
+    if (done !== undefined && done < LOWEST_ERRNO) {
+      // It waits, or has returned in its own way: nobody can say anything else. A promise's failure is still told.
+      if (result instanceof Promise) watch(result, what, guard);
+      if (done === BLOCKED) remember(task, kernel).seen.add(intercept);
+      return done;
+    }
+    if (result instanceof Promise) return park(kernel, task, intercept, result, done, what, guard);
+    return checked(result, done, what, guard);
+  };
+  return intercept;
+}
+
+function remember(task: Task, kernel: Kernel): Interception {
+  if (kernel.rerunning && task.interception instanceof Interception) return task.interception;
+  // A fresh call: but an inner interceptor may have begun the record of this very call.
+  const made = fresh.get(task);
+  if (made !== undefined && task.interception === made) return made;
+  const record = new Interception();
+  task.interception = record;
+  fresh.set(task, record);
+  return record;
+}
+const fresh = new WeakMap<Task, Interception>();
+
+function checked(result: unknown, done: number | undefined, what: string, guard: PluginGuard): number {
+  if (typeof result === "number" && Number.isSafeInteger(result) && result >= LOWEST_ERRNO) return result;
+  guard.report(
+    what,
+    new Error(`returned ${String(result)}, expected a number >= 0 or -errno`),
+    done === undefined ? "the call gets EIO" : "the call had been carried out",
+  );
+  return done ?? -EIO;
+}
+
+function watch(promise: Promise<unknown>, what: string, guard: PluginGuard): void {
+  promise.catch((error: unknown) => guard.report(what, error, "the call had been carried out"));
+}
+
+/** The task waits for the promise; nobody else does. */
+function park(
+  kernel: Kernel,
+  task: Task,
+  interceptor: Interceptor,
+  promise: Promise<unknown>,
+  done: number | undefined,
+  what: string,
+  guard: PluginGuard,
+): number {
+  if (kernel.asyncWork >= ANSWERS_MAX) {
+    promise.catch(() => {});
+    guard.report(what, new Error(`${ANSWERS_MAX} answers are outstanding`), "the call gets EAGAIN");
+    return -EAGAIN;
+  }
+  const pending = new Pending();
+  remember(task, kernel).pending.set(interceptor, pending);
+  kernel.beginAsync();
+  const settle = (outcome: number | "continue") => {
+    pending.outcome = outcome;
+    kernel.endAsync();
+    pending.queue.wake();
+  };
+  promise.then(
+    (value) => settle(value === "continue" && done === undefined ? "continue" : checked(value, done, what, guard)),
+    (error: unknown) => {
+      guard.report(what, error, done === undefined ? "the call gets EIO" : "the call had been carried out");
+      settle(done ?? -EIO);
+    },
+  );
+  return task.block(pending.queue);
+}
+
+// ---- The rest ----
+
+function makeFileSystem(
+  kernel: Kernel,
+  type: string,
+  factory: FileSystemFactory,
+  source: string,
+  options: readonly string[],
+  guard: PluginGuard,
+): PluginFs | number {
+  const isFileSystem = (value: unknown): value is PluginFileSystem =>
+    typeof value === "object" &&
+    value !== null &&
+    ["attributes", "list", "read"].every((name) => typeof (value as Record<string, unknown>)[name] === "function");
+  const own = guard.value(`file system ${type}, mount of ${source}`, () => factory(source, options), isFileSystem);
+  return typeof own === "number" ? own : PluginFs.make(kernel, type, own, guard);
+}
+
+function addDevice(
+  kernel: Kernel,
+  name: string,
+  major: number,
+  minor: number,
+  mode: number,
+  device: CharacterDevice,
+  guard: PluginGuard,
+): void {
+  const { devices } = kernel;
+  if (!/^[\w.+-]{1,64}$/.test(name) || name.startsWith(".")) throw new Error(`device "${name}": not a name in /dev`);
+  if (!Number.isInteger(major) || major < 0 || major > 4095 || !Number.isInteger(minor) || minor < 0 || minor > 1048575)
+    throw new Error(`device ${name}: bad numbers ${major}:${minor}`);
+  if (devices.named.some((each) => each.name === name)) throw new Error(`there is a device "${name}" already`);
+  if (devices.opener(major * 256 + minor, false) !== undefined && minor < 256)
+    throw new Error(`device ${name}: ${major}:${minor} is taken`);
+  devices.registerChar(major, minor, (path, flags) => new PluginDeviceFile(flags, path, name, device, guard));
+  devices.named.push({ name, major, minor, mode: mode & 0o777 });
+}
+
+function observe(
+  kernel: Kernel,
+  event: "exec" | "exit",
+  handler: (process: never) => void,
+  guard: PluginGuard,
+): void {
+  const tell = (process: { pid: number; container: string; args?: readonly string[]; status?: number }) =>
+    guard.effect(`handler of ${event}`, () => handler(process as never));
+  if (event === "exec")
+    kernel.execObservers.push(({ process: { pid, container } }, argv) =>
+      tell({ pid, container, args: argv.map((each) => decodeName(each, 0, each.length)) }),
+    );
+  else if (event === "exit")
+    kernel.processCleanups.push(({ pid, container, exitStatus: status }) => tell({ pid, container, status }));
+  else throw new Error(`there is no event "${String(event)}"`);
+}
+
+/** Answers a control request with what the handler returned, now or when its promise settles. */
+function serve(kernel: Kernel, result: unknown, answer: Answer): unknown {
+  if (!(result instanceof Promise)) return result ?? {};
+  kernel.beginAsync();
+  result.then(
+    (value) => {
+      kernel.endAsync();
+      answer.resolve(value ?? {});
+    },
+    (error: unknown) => {
+      kernel.endAsync();
+      answer.reject(error);
+    },
+  );
+  return undefined;
+}
