@@ -32,8 +32,9 @@ import { SystrapPlatform } from "../platform/systrap/systrap.ts";
 import { ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
 import { applyLinux } from "./linux.ts";
+import { loadPluginHalves, SandboxPlugins } from "./plugins.ts";
 import { Requests } from "./requests.ts";
-import { finishRoot, mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
+import { finishRoot, makeEarly, mountAll, mountRoot, openHostTrees } from "./rootfs.ts";
 import { closeFilter } from "./seccomp.ts";
 import { makeTask } from "./start.ts";
 import { reopenStdio } from "./stdio.ts";
@@ -56,7 +57,7 @@ function logSink(fd: number): (line: string) => void {
   };
 }
 
-export async function boot(_args: readonly string[], _builtIns: readonly Plugin[]): Promise<void> {
+export async function boot(_args: readonly string[], builtIns: readonly Plugin[]): Promise<void> {
   const reader = new MessageReader();
   let first = reader.next();
   while (first === null) {
@@ -66,9 +67,9 @@ export async function boot(_args: readonly string[], _builtIns: readonly Plugin[
   const options = first.message.params as LaunchOptions;
   const seq = first.message.seq;
   try {
-    const sandbox = new Sandbox(options);
+    const sandbox = new Sandbox(options, await loadPluginHalves(options, builtIns));
     sendMessage(CONTROL_FD, { seq, result: {} });
-    sandbox.run();
+    await sandbox.run();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     sendMessage(CONTROL_FD, { seq, error: { message, errno: error instanceof Refusal ? error.errno : 0 } });
@@ -82,7 +83,7 @@ class Sandbox implements HostWatcher {
   private readonly requests: Requests;
   private readonly signals = new Int32Array(2);
 
-  constructor(options: LaunchOptions) {
+  constructor(options: LaunchOptions, halves: Awaited<ReturnType<typeof loadPluginHalves>>) {
     const log = new KernelLog(logSink(options.debugLog === null ? 2 : openLog(options.debugLog)), options.debug);
     const poller = new HostPoller();
     if (privateMounts() < 0) throw new Error("cannot make the sandbox's mounts private");
@@ -94,10 +95,6 @@ class Sandbox implements HostWatcher {
     const platform = makePlatform(options.platform, poller);
     pipe2(this.signals, O_NONBLOCK);
     const stdio = reopenStdio(options.stdio.map((_, i) => FIRST_GUEST_FD + i));
-    closeLibraryFile();
-    enterEmptyRoot();
-    hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), O_DIRECTORY, 0, 0));
-
     this.kernel = new Kernel(platform, poller, log, syscallDeclarations);
     const kernel = this.kernel;
     kernel.hostInfo = hostInfo;
@@ -105,6 +102,12 @@ class Sandbox implements HostWatcher {
     if (options.spec.domainname !== undefined) kernel.domainname = options.spec.domainname;
     if (options.strace !== null) kernel.tracer = new Tracer(kernel, logSink(2), options.strace);
     registerFileSystems(kernel);
+    const plugins = new SandboxPlugins(kernel, options, halves);
+    makeEarly(kernel, options, trees, (type) => plugins.hasFileSystem(type));
+
+    closeLibraryFile();
+    enterEmptyRoot();
+    hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), O_DIRECTORY, 0, 0));
     const root = mountRoot(kernel, options, trees);
     const task = makeTask(kernel, root, options.id, "init");
     mountAll(kernel, task, options, trees);
@@ -121,6 +124,7 @@ class Sandbox implements HostWatcher {
     this.requests = new Requests({ kernel, options, root, task, stdio, bound, stateFd });
     const server = new ControlServer(kernel);
     this.requests.add(server);
+    plugins.addMethods(server);
     server.onClosed = (socket) => {
       // The launching command is gone: without `commit` it meant us to go with it.
       if (socket === CONTROL_FD && !this.requests.committed) exitProcess(137);
@@ -129,8 +133,9 @@ class Sandbox implements HostWatcher {
     if (listening >= 0) server.listen(listening);
   }
 
-  run(): void {
-    this.kernel.run();
+  async run(): Promise<void> {
+    // While a plugin's asynchronous work is outstanding, the kernel returns for the event loop to turn.
+    while (!this.kernel.run()) await new Promise<void>((resolve) => setImmediate(resolve));
     exitProcess(0);
   }
 

@@ -8,7 +8,7 @@
  * fail closed: a call whose interceptor failed before `next` is not carried out.
  * Known gap: an answer that is outstanding is a promise, which no checkpoint can save.
  */
-import { loadSandboxHalves } from "../core/plugin-loader.ts";
+
 import type {
   CallingTask,
   CharacterDevice,
@@ -16,12 +16,14 @@ import type {
   InterceptedCall,
   KernelApi,
   Plugin,
-  Interceptor as PluginInterceptor,
   FileSystem as PluginFileSystem,
+  Interceptor as PluginInterceptor,
 } from "../core/plugin.ts";
+import { loadSandboxHalves } from "../core/plugin-loader.ts";
 import type { LaunchOptions } from "../core/sandbox.ts";
 import { decodeName } from "../kernel/abi/bytes.ts";
 import { EAGAIN, EFAULT, EIO } from "../kernel/abi/errno.ts";
+import { makedev } from "../kernel/abi/stat.ts";
 import { PluginDeviceFile } from "../kernel/fs/plugin/device.ts";
 import { PluginGuard } from "../kernel/fs/plugin/guard.ts";
 import { PluginFs } from "../kernel/fs/plugin/plugin-fs.ts";
@@ -173,11 +175,8 @@ class Interception {
 /** Puts a plugin's interceptor into the form that the kernel calls. */
 function wrap(kernel: Kernel, name: string, interceptor: PluginInterceptor, guard: PluginGuard): Interceptor {
   const what = `interceptor of ${name}`;
-  const kept = (task: Task): Interception | null =>
-    kernel.rerunning && task.interception instanceof Interception ? task.interception : null;
-
   const intercept: Interceptor = (task, call, next) => {
-    const earlier = kept(task);
+    const earlier = task.interception instanceof Interception ? task.interception : null;
     const pending = earlier?.pending.get(intercept);
     if (pending !== undefined) {
       if (pending.outcome === undefined) return task.block(pending.queue);
@@ -205,7 +204,7 @@ function wrap(kernel: Kernel, name: string, interceptor: PluginInterceptor, guar
     if (done !== undefined && done < LOWEST_ERRNO) {
       // It waits, or has returned in its own way: nobody can say anything else. A promise's failure is still told.
       if (result instanceof Promise) watch(result, what, guard);
-      if (done === BLOCKED) remember(task, kernel).seen.add(intercept);
+      if (done === BLOCKED) remember(task).seen.add(intercept);
       return done;
     }
     if (result instanceof Promise) return park(kernel, task, intercept, result, done, what, guard);
@@ -214,17 +213,10 @@ function wrap(kernel: Kernel, name: string, interceptor: PluginInterceptor, guar
   return intercept;
 }
 
-function remember(task: Task, kernel: Kernel): Interception {
-  if (kernel.rerunning && task.interception instanceof Interception) return task.interception;
-  // A fresh call: but an inner interceptor may have begun the record of this very call.
-  const made = fresh.get(task);
-  if (made !== undefined && task.interception === made) return made;
-  const record = new Interception();
-  task.interception = record;
-  fresh.set(task, record);
-  return record;
+function remember(task: Task): Interception {
+  if (!(task.interception instanceof Interception)) task.interception = new Interception();
+  return task.interception as Interception;
 }
-const fresh = new WeakMap<Task, Interception>();
 
 function checked(result: unknown, done: number | undefined, what: string, guard: PluginGuard): number {
   if (typeof result === "number" && Number.isSafeInteger(result) && result >= LOWEST_ERRNO) return result;
@@ -256,7 +248,7 @@ function park(
     return -EAGAIN;
   }
   const pending = new Pending();
-  remember(task, kernel).pending.set(interceptor, pending);
+  remember(task).pending.set(interceptor, pending);
   kernel.beginAsync();
   const settle = (outcome: number | "continue") => {
     pending.outcome = outcome;
@@ -305,18 +297,13 @@ function addDevice(
   if (!Number.isInteger(major) || major < 0 || major > 4095 || !Number.isInteger(minor) || minor < 0 || minor > 1048575)
     throw new Error(`device ${name}: bad numbers ${major}:${minor}`);
   if (devices.named.some((each) => each.name === name)) throw new Error(`there is a device "${name}" already`);
-  if (devices.opener(major * 256 + minor, false) !== undefined && minor < 256)
+  if (devices.opener(makedev(major, minor), false) !== undefined)
     throw new Error(`device ${name}: ${major}:${minor} is taken`);
   devices.registerChar(major, minor, (path, flags) => new PluginDeviceFile(flags, path, name, device, guard));
   devices.named.push({ name, major, minor, mode: mode & 0o777 });
 }
 
-function observe(
-  kernel: Kernel,
-  event: "exec" | "exit",
-  handler: (process: never) => void,
-  guard: PluginGuard,
-): void {
+function observe(kernel: Kernel, event: "exec" | "exit", handler: (process: never) => void, guard: PluginGuard): void {
   const tell = (process: { pid: number; container: string; args?: readonly string[]; status?: number }) =>
     guard.effect(`handler of ${event}`, () => handler(process as never));
   if (event === "exec")

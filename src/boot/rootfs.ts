@@ -89,6 +89,8 @@ const ALWAYS: readonly OciMount[] = [
 export interface HostTrees {
   root: number;
   binds: Map<OciMount, number>;
+  /** File systems of plugins, made while they can reach the host. */
+  made: Map<OciMount, FileSystem>;
 }
 
 function isBind(mount: OciMount): boolean {
@@ -112,7 +114,35 @@ export function openHostTrees(options: LaunchOptions): HostTrees {
     if (fd < 0) throw new Error(`mount ${source} to ${mount.destination}: ${errnoName(-fd)}`);
     binds.set(mount, fd);
   }
-  return { root, binds };
+  return { root, binds, made: new Map() };
+}
+
+/** Makes the file systems of a mount's type for which `wanted` is true. One that is refused ends the start. */
+export function makeEarly(
+  kernel: Kernel,
+  options: LaunchOptions,
+  trees: HostTrees,
+  wanted: (type: string | undefined) => boolean,
+): void {
+  for (const mount of options.spec.mounts ?? []) {
+    if (isBind(mount) || !wanted(mount.type)) continue;
+    const fs = kernel.fileSystemTypes.get(mount.type!)!.make(kernel, mount.source ?? "none", ownOptions(mount).own);
+    if (typeof fs === "number")
+      throw new Error(`mount of type ${mount.type} on ${mount.destination}: ${errnoName(-fs)}`);
+    trees.made.set(mount, fs);
+  }
+}
+
+/** The flags of a mount, and the options that are its file system's own. */
+function ownOptions(oci: OciMount): { flags: number; own: string[] } {
+  let flags = 0;
+  const own: string[] = [];
+  for (const option of oci.options ?? []) {
+    if (FLAGS[option] !== undefined) flags |= FLAGS[option];
+    else if (CLEARS[option] !== undefined) flags &= ~CLEARS[option];
+    else if (!IGNORED.has(option)) own.push(option);
+  }
+  return { flags, own };
 }
 
 /** Builds the tree; `task` is the one that will be the first process, still at "/" of nothing. Returns the root. */
@@ -147,15 +177,11 @@ export function mountAll(kernel: Kernel, task: Task, options: LaunchOptions, tre
 }
 
 function mountOne(kernel: Kernel, task: Task, oci: OciMount, trees: HostTrees): string | null {
-  let flags = 0;
-  const own: string[] = [];
-  for (const option of oci.options ?? []) {
-    if (FLAGS[option] !== undefined) flags |= FLAGS[option];
-    else if (CLEARS[option] !== undefined) flags &= ~CLEARS[option];
-    else if (!IGNORED.has(option)) own.push(option);
-  }
+  const { flags, own } = ownOptions(oci);
+  const early = trees.made.get(oci);
   let fs: FileSystem;
-  if (oci.destination === "/dev" && !isBind(oci)) {
+  if (early !== undefined) fs = early;
+  else if (oci.destination === "/dev" && !isBind(oci)) {
     // Whatever the spec says is mounted there, it has the devices that every container has.
     const settings = tmpfsOptions(kernel, own);
     if (typeof settings === "number") return errnoName(-settings);

@@ -131,7 +131,7 @@ export interface CallingTask {
   readonly gid: number;
   /** Id of the container that it belongs to. */
   readonly container: string;
-  /** Both return the bytes moved, or -EFAULT. */
+  /** Both return the bytes moved, or -EFAULT; also -EFAULT after the first `await`, when the call is not being served. */
   read(address: number, into: Uint8Array): number;
   write(address: number, from: Uint8Array): number;
 }
@@ -152,15 +152,22 @@ export interface SyscallArguments {
 export type InterceptedCall<N extends string = string> = {
   readonly syscall: string;
   readonly task: CallingTask;
+  /** True when the call had to wait inside the kernel and is run again from its start: asked for the same call before. */
+  readonly again: boolean;
 } & (N extends keyof SyscallArguments ? SyscallArguments[N] : Record<string, unknown>);
 /**
- * Returns the call's result (`>= 0` or `-errno`), usually `next()`. A promise parks the calling thread until it settles
- * (a rejection is -EIO and a line in the log); `next` must then not be called any more.
+ * Returns the call's result (`>= 0` or `-errno`), usually `next()`.
+ *
+ * `next` carries the call out; called again it returns the same result. A call that has to wait (a read of an empty pipe)
+ * ends this run of the interceptor with a number below -4095, whatever it returns; it is run again (`again`) later.
+ * A promise parks the calling thread, and no other, until it settles; a signal gives the waiting up. `next` cannot be
+ * called after the first `await`: answer with a number, or with `"continue"` to have the call carried out then.
+ * What is thrown or rejected is a line in the log; the call gets -EIO, unless `next` had carried it out: then its result.
  */
 export type Interceptor<N extends string = string> = (
   call: InterceptedCall<N>,
   next: () => number,
-) => number | Promise<number>;
+) => number | Promise<number | "continue">;
 
 /** What `stat` shows of a node of a plugin's file system. */
 export interface NodeAttributes {
@@ -189,13 +196,19 @@ export interface FileSystem {
   create?(path: string, mode: number): number;
   makeDirectory?(path: string, mode: number): number;
   remove?(path: string): number;
+  /** What `to` named before is replaced. */
   rename?(from: string, to: string): number;
+  /** Without it, changes of mode and owner are EPERM, and those of times have no effect. */
+  setAttributes?(path: string, changes: Partial<Pick<NodeAttributes, "mode" | "uid" | "gid" | "mtime">>): number;
   readLink?(path: string): string | number;
-  /** The last descriptor of the file was closed. */
+  /** A descriptor that could write was closed for good, or fsync(2) was called. */
   flush?(path: string): number;
   cacheSeconds?: number;
 }
-/** Called for each mount with its source and options; a negative errno refuses the mount. */
+/**
+ * Called for each mount with its source and options; a negative errno refuses the mount. For mounts of the spec it is
+ * called before the jail closes, with the host's files in reach; for mount(2) of a guest after it, with none.
+ */
 export type FileSystemFactory = (source: string, options: readonly string[]) => FileSystem | number;
 
 /** A character device written by a plugin. */

@@ -23,7 +23,6 @@ import {
 import { ENOSYS } from "./abi/errno.ts";
 import { SYSCALL_NAMES } from "./abi/syscall-numbers.ts";
 import { type HostInfo, NO_HOST_INFO } from "./fs/proc/host-info.ts";
-import { TRANSFERS } from "./task/io-counts.ts";
 import type { FileSystemTypes } from "./fs/types.ts";
 import { Futexes } from "./futex/futex.ts";
 import type { KernelLog } from "./log.ts";
@@ -33,6 +32,7 @@ import { CallHistory } from "./strace/history.ts";
 import type { Tracer } from "./strace/tracer.ts";
 import { BLOCKED, NO_RETURN, type SyscallDeclaration } from "./syscall.ts";
 import { onContextGone } from "./task/exit.ts";
+import { TRANSFERS } from "./task/io-counts.ts";
 import type { Process } from "./task/process.ts";
 import { checkCall, type Seccomp } from "./task/seccomp.ts";
 import type { ProcessGroup, Session } from "./task/session.ts";
@@ -45,10 +45,12 @@ import type { Mount } from "./vfs/dentry.ts";
 import { DeviceRegistry } from "./vfs/devices.ts";
 import { MountTable } from "./vfs/mounts.ts";
 
-/** Wraps a handler: gets the decoded call, may answer itself or go on with `next()`. */
-export type Interceptor = (call: InterceptedCall, next: () => number) => number;
-/** A decoded call as interceptors see it: arguments by name, the task, the call's name. */
-export type InterceptedCall = Record<string, unknown> & { readonly task: Task; readonly syscall: string };
+/** Wraps a handler: gets the decoded arguments by name, may answer itself or go on with `next()`. */
+export type Interceptor = (task: Task, call: Record<string, unknown>, next: () => number) => number;
+
+/** A slice of the loop while asynchronous work is outstanding: short at first, longer while nothing happens. */
+const SLICE_MIN_NS = 50_000;
+const SLICE_MAX_NS = 2_000_000;
 
 /** PIDs and TIDs go up to this, then start again (kernel.pid_max). */
 const PID_MAX = 4194304;
@@ -94,18 +96,26 @@ export class Kernel {
   init: Process | null = null;
   /** The task whose call, fault or resumption is being served. */
   current: Task | null = null;
+  /** That call was begun before and is run again. */
+  rerunning = false;
   /** Futexes with waiters. */
   readonly futexes = new Futexes();
   /** What is counted per real user id. */
   readonly users = new Map<number, UserCounts>();
   /** Told of each process whose last thread has ended, to release what they keep for it (timers). */
   readonly processCleanups: ((process: Process) => void)[] = [];
+  /** Told of each successful execve. */
+  readonly execObservers: ((task: Task, argv: readonly Uint8Array[]) => void)[] = [];
   /** Told of the end of processes that have no parent (init, and those brought in from outside). */
   onRootExit: ((process: Process, status: number) => void) | null = null;
   private lastPid = 0;
   /** Thread ids given out so far. */
   tasksMade = 0;
   private running = false;
+  private stopped = false;
+  /** Promises of plugins that have not settled. */
+  private outstanding = 0;
+  private sliceNs = SLICE_MIN_NS;
   /** Called when the first process (init) has ended, with its wait status. */
   onInitExit: ((status: number) => void) | null = null;
   /** CLOCK_MONOTONIC at boot. */
@@ -146,14 +156,11 @@ export class Kernel {
     this.handlers[nr] = (task) => {
       const decoded = declaration ? declaration.decode(task) : {};
       if (typeof decoded === "number") return decoded;
+      if (!this.rerunning) task.interception = null;
       const step = (at: number): number => {
         if (at < 0) return declaration ? declaration.run(task, decoded) : -ENOSYS;
-        return chain[at]!(decoded as InterceptedCall, () => step(at - 1));
+        return chain[at]!(task, decoded, () => step(at - 1));
       };
-      Object.defineProperties(decoded, {
-        task: { value: task, enumerable: false },
-        syscall: { value: name, enumerable: false },
-      });
       return step(chain.length - 1);
     };
   }
@@ -194,13 +201,34 @@ export class Kernel {
     this.platform.resume?.();
   }
 
-  /** Runs until `stop()`. */
-  run(): void {
-    this.running = true;
+  /** Asynchronous work of a plugin begins: `run` returns soon, and again and again until `endAsync`. */
+  beginAsync(): void {
+    this.outstanding++;
+    this.sliceNs = SLICE_MIN_NS;
+    this.running = false;
+  }
+  endAsync(): void {
+    this.outstanding--;
+    this.sliceNs = SLICE_MIN_NS;
+  }
+  get asyncWork(): number {
+    return this.outstanding;
+  }
+
+  /**
+   * Runs until `stop()`: true. While a plugin's asynchronous work is outstanding, for a slice only: false; the caller
+   * lets the event loop turn and calls again. Without such work, the loop pays nothing for this.
+   */
+  run(): boolean {
+    this.running = !this.stopped;
+    const sliced = this.outstanding > 0;
+    const sliceEnd = sliced ? this.now() + this.sliceNs : Number.POSITIVE_INFINITY;
+    if (sliced) this.sliceNs = Math.min(SLICE_MAX_NS, this.sliceNs * 2);
     let turns = 0;
     while (this.running) {
       if (this.paused) {
-        this.poller.wait();
+        this.poller.wait(sliced ? SLICE_MAX_NS / 1e6 : -1);
+        if (sliced) break;
         continue;
       }
       while (this.runQueue.length > 0 && this.running) {
@@ -209,15 +237,24 @@ export class Kernel {
         task.runState = RUN_GUEST;
         this.current = task;
         if (task.suspended !== null || task.process.exiting || task.killed) resumeSuspended(task);
-        else this.dispatch(task);
+        else {
+          this.rerunning = true;
+          this.dispatch(task);
+          this.rerunning = false;
+        }
         this.current = null;
         // Guest threads and timers get their turn even if tasks keep waking each other.
         if ((++turns & 63) === 0) break;
       }
+      if (!this.running) break;
       const next = this.timers.next;
       let timeout = -1;
       if (this.runQueue.length > 0) timeout = 0;
       else if (next !== Number.POSITIVE_INFINITY) timeout = Math.max(0, next - this.now());
+      if (sliced) {
+        const left = Math.max(0, sliceEnd - this.now());
+        if (timeout < 0 || timeout > left) timeout = left;
+      }
       const ctx = this.platform.wait(timeout);
       if (ctx !== null) {
         this.serve(ctx);
@@ -226,11 +263,14 @@ export class Kernel {
       if (ctx === null || (++turns & 63) === 0) {
         this.poller.dispatch();
         if (this.timers.next !== Number.POSITIVE_INFINITY) this.timers.expire(this.now());
+        if (sliced && this.now() >= sliceEnd) break;
       }
     }
+    return this.stopped;
   }
 
   stop(): void {
+    this.stopped = true;
     this.running = false;
   }
 

@@ -36,9 +36,9 @@ export class HostPoller {
   dispatch(): void {
     this.tell(0);
   }
-  /** The same, waiting until one is ready. */
-  wait(): void {
-    this.tell(-1);
+  /** The same, waiting until one is ready, or for so many milliseconds. */
+  wait(timeoutMs = -1): void {
+    this.tell(timeoutMs);
   }
   private tell(timeoutMs: number): void {
     const n = epollWait(this.fd, this.out, 64, timeoutMs);

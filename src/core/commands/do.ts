@@ -26,6 +26,10 @@ const flags = {
   root: flag.string({ value: "DIR", default: "/", help: "directory that the program sees as /" }),
   hostname: flag.string({ value: "NAME", help: "host name inside" }),
   volume: flag.list({ value: "FROM:TO[:ro]", short: "v", help: "let the program see, and write, a host directory" }),
+  mount: flag.list({
+    value: "TYPE:SOURCE:TO[:OPTION,...]",
+    help: "mount a file system of this kernel or of a plugin, for example tmpfs:none:/scratch:size=1m",
+  }),
   readOnly: flag.boolean({ help: "no overlay: writes to the root fail" }),
   noTty: flag.boolean({ short: "T", help: "no terminal of its own, even if this command has one" }),
 };
@@ -121,6 +125,7 @@ export function makeSpec(
     },
     { destination: "/dev/shm", type: "tmpfs", source: "shm", options: ["nosuid", "nodev", "mode=1777"] },
     ...values.volume.map(volume),
+    ...values.mount.map(mountOf),
   ];
   return {
     ociVersion: SPEC_VERSION,
@@ -171,6 +176,18 @@ function environment(extra: readonly string[]): string[] {
     else if (process.env[each] !== undefined) env.set(each, process.env[each]);
   }
   return [...env].map(([name, value]) => `${name}=${value}`);
+}
+
+function mountOf(text: string): Mount {
+  const [type, source, to, options, ...rest] = text.split(":");
+  if (!type || source === undefined || !to?.startsWith("/") || rest.length > 0)
+    throw usage("runts do", `flag --mount: expected TYPE:SOURCE:TO or TYPE:SOURCE:TO:OPTIONS, got "${text}"`);
+  return {
+    destination: to,
+    type,
+    source: source.startsWith(".") ? resolve(source) : source,
+    ...(options ? { options: options.split(",") } : {}),
+  };
 }
 
 function volume(text: string): Mount {

@@ -168,6 +168,7 @@ export function exec(task: Task, program: Program): number {
     exitGroup(task, 11);
     return NO_RETURN;
   }
+  for (const observer of task.kernel.execObservers) observer(task, argv);
   return NO_RETURN;
 }
 

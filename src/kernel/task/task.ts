@@ -93,6 +93,8 @@ export class Task implements Waiter {
   /** personality(2), prctl(PR_SET_TIMERSLACK, PR_SET_THP_DISABLE). */
   personality = 0;
   timerSlackNs = 50000;
+  /** What plugins' interceptors keep of the current call (boot/plugins.ts). */
+  interception: object | null = null;
   /** The guest's own system call filters. */
   seccomp: Seccomp | null = null;
   /** set_tid_address / CLONE_CHILD_CLEARTID. */

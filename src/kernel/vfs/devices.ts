@@ -20,6 +20,8 @@ export class DeviceRegistry {
   /** Openers for every minor of a major. */
   private readonly charMajors = new Map<number, DeviceOpener>();
   private lastAnonymous = 20;
+  /** Devices of plugins, which every /dev shows. */
+  readonly named: { name: string; major: number; minor: number; mode: number }[] = [];
 
   registerChar(major: number, minor: number, opener: DeviceOpener): void {
     this.char.set(makedev(major, minor), opener);

@@ -40,6 +40,8 @@ export class DevFs extends Tmpfs {
     const node = (mode: number, gid = 0): NewNode => ({ mode, uid: 0, gid });
     for (const [name, major, minor, mode, gid] of DEVICES)
       this.root.mknod(name, node(S_IFCHR | mode, gid), makedev(major, minor));
+    for (const { name, major, minor, mode } of kernel.devices.named)
+      this.root.mknod(name, node(S_IFCHR | mode), makedev(major, minor));
     for (const [name, target] of Object.entries(LINKS)) this.root.symlink(name, target, node(0o777));
     for (const [name, mode] of Object.entries(DIRECTORIES)) this.root.mkdir(name, node(mode));
   }
