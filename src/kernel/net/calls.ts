@@ -11,7 +11,16 @@ import { RLIMIT_NOFILE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 import type { Io } from "../vfs/io.ts";
 import { callFile, READ_EVENTS, WRITE_EVENTS, waitForFile } from "../vfs/read-write.ts";
-import { MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, RCV_SHUTDOWN, SOCK_STREAM, SOCKADDR_MAX } from "./abi.ts";
+import {
+  AF_UNIX,
+  MSG_DONTWAIT,
+  MSG_ERRQUEUE,
+  MSG_PEEK,
+  MSG_WAITALL,
+  RCV_SHUTDOWN,
+  SOCK_STREAM,
+  SOCKADDR_MAX,
+} from "./abi.ts";
 import type { ReceiveInfo, SendInfo } from "./socket.ts";
 import { Socket } from "./socket.ts";
 
@@ -83,7 +92,9 @@ export function sendAll(task: Task, socket: Socket, io: Io, flags: number, info:
 export function receiveSome(task: Task, socket: Socket, io: Io, flags: number, info: ReceiveInfo): number {
   let moved = task.restart?.moved ?? 0;
   if (moved > 0) io.skip(moved);
-  const nonBlocking = socket.nonBlocking || (flags & MSG_DONTWAIT) !== 0;
+  // The error queue is never waited for.
+  const errors = (flags & MSG_ERRQUEUE) !== 0 && socket.family !== AF_UNIX;
+  const nonBlocking = socket.nonBlocking || errors || (flags & MSG_DONTWAIT) !== 0;
   const size = moved + io.remaining;
   const stream = socket.sockType === SOCK_STREAM;
   const target = !stream ? 1 : (flags & MSG_WAITALL) !== 0 ? size : Math.min(socket.rcvlowat, size);
