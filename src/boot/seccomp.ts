@@ -18,6 +18,7 @@ const RUNTIME: SyscallName[] = [
   "sched_getaffinity",
   "sched_setscheduler",
   "sched_setattr",
+  "sched_setaffinity",
   "sched_getparam",
   "sched_getscheduler",
   "setpriority",

@@ -267,6 +267,8 @@ int h_peercred(int fd, double *out)
 
 /* Processes. */
 int h_kill(int pid, int signo) { return R(kill(pid, signo)); }
+/* mask: n bytes, one bit a CPU. */
+int h_sched_setaffinity(int tid, const void *mask, int n) { return R(syscall(SYS_sched_setaffinity, tid, n, mask)); }
 int h_getpid(void) { return getpid(); }
 int h_getuid(void) { return getuid(); }
 int h_getgid(void) { return getgid(); }

@@ -69,6 +69,7 @@ const symbols = bind({
   h_recvmsg: { args: [i32, pointer, i32, pointer, pointer, i32], returns: i32 },
   h_peercred: { args: [i32, pointer], returns: i32 },
   h_kill: { args: [i32, i32], returns: i32 },
+  h_sched_setaffinity: { args: [i32, pointer, i32], returns: i32 },
   h_getpid: { args: [], returns: i32 },
   h_getuid: { args: [], returns: i32 },
   h_getgid: { args: [], returns: i32 },
@@ -174,6 +175,8 @@ export const vmWrite: (pid: number, remote: Bytes, local: Bytes, n: number) => n
 export const getauxval: (type: number) => number = symbols.h_getauxval;
 
 export const dupTo: (fd: number, to: number) => number = symbols.h_dup_to;
+
+export const schedSetaffinity: (tid: number, mask: Bytes, n: number) => number = symbols.h_sched_setaffinity;
 
 /** CLOCK_MONOTONIC in nanoseconds. */
 export function clockMonotonicNs(): number {

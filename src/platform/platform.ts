@@ -82,6 +82,8 @@ export interface Context {
   owner: unknown;
   /** Host thread that the guest thread runs on, where there is one: for its processor time. */
   readonly hostTid?: number;
+  /** Binds the thread to host CPUs, one bit each; what the host refuses is not done. */
+  setAffinity?(mask: Uint8Array): void;
 
   /** Let the thread run with rax = result after a syscall (all other registers untouched). */
   resumeWithResult(result: number): void;

@@ -184,6 +184,10 @@ export const sched_setaffinity = syscall("sched_setaffinity", { pid, cpusetsize:
   for (let cpu = 0; cpu < cpuCount(task); cpu++) if ((bytes[cpu >> 3]! >> (cpu & 7)) & 1) cpus.push(cpu);
   if (cpus.length === 0) return -EINVAL;
   target.sched = { ...target.sched, affinity: cpus };
+  // The host schedules, and its vDSO tells where a thread runs.
+  const mask = new Uint8Array(CPUMASK_SIZE);
+  for (const cpu of cpus) mask[cpu >> 3]! |= 1 << (cpu & 7);
+  target.ctx?.setAffinity?.(mask);
   return 0;
 });
 

@@ -19,6 +19,7 @@ import {
   mapShared,
   memfdCreate,
   openat2,
+  schedSetaffinity,
   sendmsg,
   socketpair,
   vmRead,
@@ -656,6 +657,10 @@ class SystrapContext implements Context {
 
   get regs(): Uint32Array {
     return this.staged ?? this.window.regs;
+  }
+  setAffinity(mask: Uint8Array): void {
+    // A wrong thread id, if the stub reports one, moves a thread of the sandbox to another CPU: no more.
+    schedSetaffinity(this.hostTid, mask, mask.length);
   }
   get hostTid(): number {
     return this.tid !== 0 ? this.tid : this.window.u32[M.W_TID]!;
