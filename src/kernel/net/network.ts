@@ -3,7 +3,7 @@
  *
  * One per kernel. A family is added by `registerFamily`.
  */
-import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP } from "../abi/errno.ts";
+import { EAFNOSUPPORT, EINVAL, ENFILE, EOPNOTSUPP } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
@@ -19,7 +19,16 @@ import { unixFamily } from "./unix/family.ts";
 import { InFlight } from "./unix/in-flight.ts";
 import { UnixNames } from "./unix/names.ts";
 
+/** Sockets in one sandbox, at most. */
+const SOCKETS_MAX = 262144;
+/** Bytes in the queues of unix and datagram sockets, at most, beyond what single sockets may have. */
+const BUFFERS_MAX = 256 << 20;
+
 export class Network {
+  /** Sockets there are, and what lies in their queues (TCP counts its own). */
+  sockets = 0;
+  buffered = 0;
+
   private readonly families = new Map<number, Family>();
   readonly unixNames = new UnixNames();
   readonly inFlight = new InFlight();
@@ -38,6 +47,15 @@ export class Network {
     this.registerFamily(AF_INET6, inetFamily(AF_INET6));
   }
 
+  /** No further socket can be made. */
+  get full(): boolean {
+    return this.sockets >= SOCKETS_MAX;
+  }
+  /** No further message can be queued. */
+  get buffersFull(): boolean {
+    return this.buffered >= BUFFERS_MAX;
+  }
+
   registerFamily(family: number, what: Family): void {
     this.families.set(family, what);
   }
@@ -45,12 +63,14 @@ export class Network {
   /** socket(2) after its flags have been checked. */
   create(task: Task, family: number, type: number, protocol: number, flags: number): Socket | number {
     const found = this.find(family, type);
-    return typeof found === "number" ? found : found.create(task, type, protocol, flags);
+    if (typeof found === "number") return found;
+    return this.full ? -ENFILE : found.create(task, type, protocol, flags);
   }
 
   createPair(task: Task, family: number, type: number, protocol: number, flags: number): [Socket, Socket] | number {
     const found = this.find(family, type);
     if (typeof found === "number") return found;
+    if (this.full) return -ENFILE;
     if (found.pair !== undefined) return found.pair(task, type, protocol, flags);
     // Linux makes both sockets before it finds that they cannot be connected.
     const socket = found.create(task, type, protocol, flags);

@@ -100,6 +100,12 @@ export abstract class Socket extends File {
     flags: number,
   ) {
     super(2 | flags, null, null);
+    kernel.net.sockets++;
+  }
+
+  override onRelease(): void {
+    super.onRelease();
+    this.kernel.net.sockets--;
   }
 
   override description(): string {

@@ -89,6 +89,8 @@ const BUFFER = 3939840;
 /** The same when all connections together hold more than MEMORY_LOW; beyond MEMORY_HIGH only MINIMUM. */
 const BUFFER_PRESSED = 262144;
 const MINIMUM = 16384;
+/** Beyond twice MEMORY_HIGH. Not nothing, so that every connection moves on. */
+const LEAST = 4096;
 const MEMORY_LOW = 64 << 20;
 const MEMORY_HIGH = 256 << 20;
 
@@ -264,7 +266,7 @@ export class TcpSocket extends InetSocket {
       this.connectFailed(ECONNREFUSED);
       return 0;
     }
-    if (listener.backlogFull) {
+    if (listener.backlogFull || this.kernel.net.full) {
       this.state = CONNECTING;
       this.target = listener;
       listener.waiting.push(this);
@@ -427,7 +429,7 @@ export class TcpSocket extends InetSocket {
   /** How much this side may have on its way. */
   private get capacity(): number {
     const { bytes } = this.kernel.net.tcp;
-    if (bytes > MEMORY_HIGH) return MINIMUM;
+    if (bytes > MEMORY_HIGH) return bytes > 2 * MEMORY_HIGH ? LEAST : MINIMUM;
     const peer = this.peer!;
     const send = (this.bufLock & 1) !== 0 ? this.sndbuf >> 1 : BUFFER;
     const receive = (peer.bufLock & 2) !== 0 ? peer.rcvbuf >> 1 : 65536;

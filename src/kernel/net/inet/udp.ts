@@ -213,9 +213,10 @@ export class UdpSocket extends InetSocket {
       return;
     }
     const bytes = cost(datagram.data.length);
-    if (receiver.used > receiver.rcvbuf || (receiver.shutdownMask & RCV_SHUTDOWN) !== 0) return;
+    if (receiver.used > receiver.rcvbuf || net.buffersFull || (receiver.shutdownMask & RCV_SHUTDOWN) !== 0) return;
     datagram.arrived = arrivalTime(receiver);
     receiver.used += bytes;
+    net.buffered += bytes;
     receiver.queue.push(datagram);
     receiver.waiters.wake(CAN_READ);
   }
@@ -246,7 +247,9 @@ export class UdpSocket extends InetSocket {
   }
 
   private shift(datagram: Datagram): void {
-    this.used -= cost(datagram.data.length);
+    const bytes = cost(datagram.data.length);
+    this.used -= bytes;
+    this.kernel.net.buffered -= bytes;
     if (++this.first === this.queue.length) {
       this.queue.length = 0;
       this.first = 0;
@@ -311,6 +314,8 @@ export class UdpSocket extends InetSocket {
 
   override onRelease(): void {
     super.onRelease();
+    this.kernel.net.buffered -= this.used;
+    this.used = 0;
     this.queue.length = 0;
     this.first = 0;
   }

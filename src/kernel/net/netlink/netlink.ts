@@ -192,8 +192,10 @@ export class NetlinkSocket extends Socket {
   private put(out: MessageWriter): void {
     const data = out.finish();
     // Answers that nobody fetches are dropped, as on Linux when the buffer is full.
-    if (this.queued + data.length > this.rcvbuf) return;
+    const { net } = this.kernel;
+    if (this.queued + data.length > this.rcvbuf || net.buffersFull) return;
     this.queued += data.length;
+    net.buffered += data.length;
     this.queue.push(data);
     this.waiters.wake(CAN_READ);
   }
@@ -209,6 +211,7 @@ export class NetlinkSocket extends Socket {
     if ((flags & MSG_PEEK) === 0) {
       this.queue.shift();
       this.queued -= data.length;
+      this.kernel.net.buffered -= data.length;
     }
     if (bad) return -EFAULT;
     if (info !== null) {
@@ -251,6 +254,8 @@ export class NetlinkSocket extends Socket {
   override onRelease(): void {
     super.onRelease();
     if (this.port !== 0) this.kernel.net.netlinkPorts.drop(this.protocol, this.port);
+    this.kernel.net.buffered -= this.queued;
+    this.queued = 0;
     this.queue = [];
   }
 }

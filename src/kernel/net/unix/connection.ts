@@ -4,7 +4,7 @@
  * Source: unix(7), Linux net/unix/af_unix.c. connect makes the other end at once and queues it with the listener;
  * accept only hands it out. There is no state in between, so connect never gives EINPROGRESS.
  */
-import { EAGAIN, ECONNREFUSED, ECONNRESET, EINVAL, EISCONN } from "../../abi/errno.ts";
+import { EAGAIN, ECONNREFUSED, ECONNRESET, EINVAL, EISCONN, ENOMEM } from "../../abi/errno.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLHUP } from "../../vfs/file.ts";
 import { ALL_EVENTS } from "../../wait-queue.ts";
@@ -57,6 +57,7 @@ export abstract class UnixConnection extends UnixSocket {
     }
     if (this.state === CONNECTED) return -EISCONN;
     if (this.state === LISTENING) return -EINVAL;
+    if (this.kernel.net.full) return -ENOMEM;
     const child = other.makeChild();
     child.embryo = true;
     child.addr = other.addr;

@@ -10,6 +10,7 @@ import {
   ECONNRESET,
   EFAULT,
   EMSGSIZE,
+  ENOBUFS,
   ENOTCONN,
   EOPNOTSUPP,
   EPERM,
@@ -111,6 +112,7 @@ export class UnixDatagram extends UnixSocket {
     if (error < 0) return error;
     if ((this.shutdownMask & SEND_SHUTDOWN) !== 0) return -EPIPE;
     if (this.wmem >= this.sndbuf) return -EAGAIN;
+    if (this.kernel.net.buffersFull) return -ENOBUFS;
     if (length > 0 && io.usable(length, false) < length) return -EFAULT;
     let other = this.peer as UnixDatagram | null;
     if (name !== null) {
@@ -132,7 +134,7 @@ export class UnixDatagram extends UnixSocket {
     const cargo = this.load(task, other, info);
     if (typeof cargo === "number") return cargo;
     const truesize = datagramTruesize(length);
-    this.wmem += truesize;
+    this.charge(truesize);
     const creds = this.credsFor(task, other, info);
     other.queue.push({ data, sender: this, truesize, creds, cargo, arrived: arrivalTime(other) });
     other.waiters.wake(CAN_READ);

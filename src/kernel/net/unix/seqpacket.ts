@@ -4,7 +4,7 @@
  * Source: unix(7), Linux net/unix/af_unix.c. As there, a broken connection gives EPIPE without SIGPIPE, and a read of
  * the end is 0 also for sockets that do not block.
  */
-import { EAGAIN, EFAULT, EINVAL, EMSGSIZE, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../abi/errno.ts";
+import { EAGAIN, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
 import type { Task } from "../../task/task.ts";
 import type { Io } from "../../vfs/io.ts";
@@ -50,12 +50,13 @@ export class UnixSeqpacket extends UnixConnection {
     if (length > this.sndbuf - 32) return -EMSGSIZE;
     if ((this.shutdownMask & SEND_SHUTDOWN) !== 0) return -EPIPE;
     if (this.wmem >= this.sndbuf) return -EAGAIN;
+    if (this.kernel.net.buffersFull) return -ENOBUFS;
     const data = takeMessage(io);
     if (data === null) return -EFAULT;
     const cargo = this.load(task, peer, info);
     if (typeof cargo === "number") return cargo;
     const truesize = datagramTruesize(length);
-    this.wmem += truesize;
+    this.charge(truesize);
     const creds = this.credsFor(task, peer, info);
     peer.queue.push({ data, sender: this, truesize, creds, cargo, arrived: arrivalTime(peer) });
     peer.waiters.wake(CAN_READ);

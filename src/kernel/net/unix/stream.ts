@@ -8,7 +8,7 @@
  *
  * Known gap: no out-of-band data (MSG_OOB gives EOPNOTSUPP).
  */
-import { EAGAIN, EFAULT, EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../abi/errno.ts";
+import { EAGAIN, EFAULT, EINVAL, EISCONN, ENOBUFS, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
 import type { Task } from "../../task/task.ts";
 import type { Io } from "../../vfs/io.ts";
@@ -74,6 +74,7 @@ export class UnixStream extends UnixConnection {
     const total = io.remaining;
     if (total === 0) return 0;
     let moved = 0;
+    if (this.kernel.net.buffersFull) return -ENOBUFS;
     while (this.wmem < this.sndbuf) {
       const chunk = Math.min(total - moved, (this.sndbuf >> 1) - 64, STREAM_CHUNK);
       const n = peer.queue.push(io, chunk);
@@ -91,7 +92,7 @@ export class UnixStream extends UnixConnection {
         }
         if (creds !== null || cargo !== null) extra = { creds, cargo };
       } else extra = withoutCargo(extra);
-      this.wmem += streamTruesize(chunk);
+      this.charge(streamTruesize(chunk));
       if (peer.first === peer.lengths.length) peer.firstLeft = chunk;
       peer.lengths.push(chunk);
       peer.extras.push(extra);

@@ -169,9 +169,16 @@ export abstract class UnixSocket extends Socket {
     for (const socket of room) socket.waiters.wake(CAN_WRITE);
   }
 
+  /** A send has put this much into another's queue. */
+  protected charge(truesize: number): void {
+    this.wmem += truesize;
+    this.kernel.net.buffered += truesize;
+  }
+
   /** Part of what this socket sent has been read. */
   sent(truesize: number): void {
     this.wmem -= truesize;
+    this.kernel.net.buffered -= truesize;
     if (this.wmem * 4 <= this.sndbuf) this.waiters.wake(CAN_WRITE);
   }
 
