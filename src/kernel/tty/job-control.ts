@@ -21,6 +21,11 @@ export function controllingTty(process: Process): ControllingTty | null {
   return session.withoutTty.has(process) ? null : session.tty;
 }
 
+/** Is the terminal the process' own, and another group in its foreground? */
+export function inBackground(tty: Tty, process: Process): boolean {
+  return tty.foreground !== null && tty.foreground !== process.group && controllingTty(process) === tty;
+}
+
 /**
  * May `task` use the terminal now? 0, -ERESTARTSYS after a signal to its group (SIGTTIN for reading, SIGTTOU for writing
  * and changes), or -EIO where nobody could bring it to the foreground.
@@ -28,7 +33,7 @@ export function controllingTty(process: Process): ControllingTty | null {
 export function checkForeground(tty: Tty, task: Task, signo: number): number {
   const { process } = task;
   const { group } = process;
-  if (controllingTty(process) !== tty || tty.foreground === null || tty.foreground === group) return 0;
+  if (!inBackground(tty, process)) return 0;
   const ignored = task.signals.blocked.has(signo) || process.actions.actions[signo]!.handler === SIG_IGN;
   if (ignored) return signo === SIGTTIN ? -EIO : 0;
   if (isOrphaned(group)) return -EIO;

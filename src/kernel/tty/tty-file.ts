@@ -7,7 +7,7 @@ import { File, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from 
 import type { Inode } from "../vfs/inode.ts";
 import type { Io } from "../vfs/io.ts";
 import type { WaitQueue } from "../wait-queue.ts";
-import { checkForeground } from "./job-control.ts";
+import { checkForeground, inBackground } from "./job-control.ts";
 import { TOSTOP } from "./termios.ts";
 import { TIOCSPGRP, type Tty } from "./tty.ts";
 
@@ -37,7 +37,8 @@ export class TtyFile extends File {
   }
   override write(task: Task, io: Io): number {
     if (this.hungUp) return -EIO;
-    if (this.tty.getTermios().has(TOSTOP)) {
+    // Only then do the settings matter, which for a host terminal are a host call away.
+    if (inBackground(this.tty, task.process) && this.tty.getTermios().has(TOSTOP)) {
       const stopped = checkForeground(this.tty, task, SIGTTOU);
       if (stopped < 0) return stopped;
     }
