@@ -30,6 +30,7 @@ import {
   killProcess,
   memfdCreate,
   recvmsg,
+  schedSetaffinity,
   sendmsg,
   socketpair,
   vmRead,
@@ -157,7 +158,7 @@ export class PtracePlatform implements Platform {
   /** Threads that are kept on one CPU, and how many of them run. */
   readonly pinned = new Set<PtraceContext>();
   pinnedRunning = 0;
-  readonly mayPin: boolean;
+  readonly cpus: number;
   private nextSweep = 0;
   readonly args = new Float64Array(7);
   readonly info = new Float64Array(3);
@@ -168,7 +169,7 @@ export class PtracePlatform implements Platform {
     check(epollCtl(this.epoll, 1, this.doorbell, POLLIN, 0), "watch the doorbell");
     check(epollCtl(this.epoll, 1, options.pollerFd, POLLIN, 1), "watch the poller");
     P.watchTracees(this.doorbell);
-    this.mayPin = P.usableCpus() > 1;
+    this.cpus = P.usableCpus();
     const pair = new Int32Array(2);
     // Sequenced packets: one message, one descriptor.
     check(socketpair(5, pair), "make a socket pair");
@@ -636,6 +637,8 @@ class PtraceContext implements Context {
   /** The CPU that it is kept on, or -1; its latest short runs; when it was last let run. */
   private cpu = -1;
   private heat = 1;
+  /** The guest has chosen CPUs itself. */
+  private bound = false;
   resumedAt = 0;
 
   constructor(
@@ -670,6 +673,7 @@ class PtraceContext implements Context {
     this.regs.set(from.regs);
     this.segments.set(from.segments);
     this.cpu = from.cpu;
+    this.bound = from.bound;
     if (this.cpu >= 0) this.addressSpace.platform.pinned.add(this);
   }
   forgetSegments(): void {
@@ -745,8 +749,8 @@ class PtraceContext implements Context {
     if (this.addressSpace.executor === this) this.addressSpace.executor = null;
     platform.unannounce(this);
     this.running = true;
-    if (!platform.mayPin) return;
-    if (this.heat >= HOT) {
+    if (platform.cpus < 2) return;
+    if (this.heat >= HOT && !this.bound) {
       const cpu = P.currentCpu();
       if (cpu !== this.cpu) {
         this.cpu = cpu;
@@ -762,12 +766,18 @@ class PtraceContext implements Context {
     if (!this.running) return;
     this.running = false;
     const { platform } = this.addressSpace;
-    if (!platform.mayPin) return;
+    if (platform.cpus < 2) return;
     if (this.cpu >= 0) platform.pinnedRunning--;
     const ran = clockNs(CLOCK_MONOTONIC) - this.resumedAt;
     if (ran < SHORT_RUN_NS) {
       if (this.heat < HOT) this.heat++;
     } else this.heat = ran < LONG_RUN_NS ? this.heat >> 1 : 0;
+  }
+  setAffinity(mask: Uint8Array): void {
+    if (this.cpu >= 0) this.unpin();
+    let count = 0;
+    for (const byte of mask) for (let bits = byte; bits !== 0; bits &= bits - 1) count++;
+    this.bound = schedSetaffinity(this.tid, mask, mask.length) === 0 && count < this.addressSpace.platform.cpus;
   }
   /** It computes: it may run anywhere. */
   unpin(): void {
