@@ -75,6 +75,17 @@ export class EpollFile extends AnonFile {
     super(2);
   }
 
+  override fdInfo(): string {
+    let out = "";
+    for (const { fd, file, events, dataLo, dataHi } of this.items) {
+      const data = ((dataHi >>> 0) * 4294967296 + (dataLo >>> 0)).toString(16).padStart(16);
+      const attr = file.getattr();
+      const place = typeof attr === "number" ? "" : ` ino:${attr.ino.toString(16)} sdev:${attr.dev.toString(16)}`;
+      out += `tfd: ${String(fd).padStart(8)} events: ${(events >>> 0).toString(16).padStart(8)} data: ${data}  pos:${file.pos}${place}\n`;
+    }
+    return out;
+  }
+
   private find(file: File, fd: number): EpollItem | null {
     if (file.observers === null) return null;
     for (const item of file.observers)

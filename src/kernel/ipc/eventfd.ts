@@ -28,6 +28,11 @@ export class EventFile extends AnonFile {
     super(flags | O_RDWR);
   }
 
+  override fdInfo(): string {
+    const count = (this.hi * (TOP + 1) + this.lo).toString(16).padStart(16);
+    return `eventfd-count: ${count}\neventfd-id: 0\neventfd-semaphore: ${this.semaphore ? 1 : 0}\n`;
+  }
+
   override read(_task: Task, io: Io): number {
     if (io.remaining < 8) return -EINVAL;
     if (this.lo === 0 && this.hi === 0) return -EAGAIN;

@@ -30,6 +30,11 @@ export class SignalFile extends AnonFile {
     super(flags | 2);
   }
 
+  override fdInfo(): string {
+    const hex = (half: number) => half.toString(16).padStart(8, "0");
+    return `sigmask:\t${hex(this.mask.hi)}${hex(this.mask.lo)}\n`;
+  }
+
   override queueFor(task: Task): WaitQueue {
     return task.process.signalWait;
   }

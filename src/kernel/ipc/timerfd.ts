@@ -77,6 +77,12 @@ export class TimerFile extends AnonFile {
     return this.backlog;
   }
 
+  override fdInfo(): string {
+    const time = (ns: number) => `(${Math.floor(ns / 1e9)}, ${Math.floor(ns % 1e9)})`;
+    const ticks = this.catchUp();
+    return `clockid: ${this.clock}\nticks: ${ticks}\nsettime flags: 00\nit_value: ${time(this.remainingNs())}\nit_interval: ${time(this.intervalNs)}\n`;
+  }
+
   override read(_task: Task, io: Io): number {
     if (io.remaining < 8) return -EINVAL;
     const count = this.catchUp();

@@ -39,6 +39,10 @@ export class PidFile extends File {
     return POLLIN | POLLRDNORM | (process.leader.runState === RUN_DEAD ? POLLHUP : 0);
   }
 
+  override fdInfo(): string {
+    const pid = this.process === null || this.process.leader.runState === RUN_DEAD ? -1 : this.process.pid;
+    return `Pid:\t${pid}\nNSpid:\t${pid}\n`;
+  }
   override description(): string {
     return "anon_inode:[pidfd]";
   }

@@ -99,6 +99,11 @@ export abstract class UnixSocket extends Socket {
   abstract queuedCargo(): Iterable<Cargo>;
   /** Takes the files out of all those messages. */
   abstract takeCargo(): Cargo[];
+  override fdInfo(): string {
+    let files = 0;
+    for (const cargo of this.queuedCargo()) files += cargo.files.length;
+    return `scm_fds: ${files}\n`;
+  }
 
   // Names.
 
