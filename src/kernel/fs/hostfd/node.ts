@@ -9,7 +9,7 @@ import { closeFd, dup, fcntl, ftruncate, readlinkat } from "../../../native/host
 import { decodeName, encodeCString } from "../../abi/bytes.ts";
 import { EACCES, EINVAL, EPERM } from "../../abi/errno.ts";
 import { O_ACCMODE, O_APPEND, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_RDWR } from "../../abi/fcntl.ts";
-import { ANON_INODE_FS_MAGIC, S_IFDIR, S_IFMT, S_IFREG } from "../../abi/stat.ts";
+import { ANON_INODE_FS_MAGIC, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
@@ -48,6 +48,12 @@ class HostFdFs extends FileSystem {
   }
 }
 
+/**
+ * A socket of the host's is shown as a pipe: it can be read, written and waited for, and no socket call applies to it.
+ * Programs ask fstat(2) which calls they may use (libuv drops what is written to a "socket" that has no name).
+ */
+const shownMode = (mode: number): number => ((mode & S_IFMT) === S_IFSOCK ? S_IFIFO | 0o600 : mode);
+
 /** One inherited host descriptor. Closes it when the last file that uses it is gone. */
 export class HostFdNode extends Inode {
   readonly ino: number;
@@ -60,7 +66,7 @@ export class HostFdNode extends Inode {
     super();
     statHost(fd, EMPTY, out);
     this.ino = out[ST.ino]!;
-    this.type = out[ST.mode]! & S_IFMT;
+    this.type = shownMode(out[ST.mode]!) & S_IFMT;
   }
 
   /** Status flags of the host's open file. */
@@ -75,7 +81,7 @@ export class HostFdNode extends Inode {
     return {
       dev: this.fs.dev,
       ino: this.ino,
-      mode: out[ST.mode]!,
+      mode: shownMode(out[ST.mode]!),
       nlink: out[ST.nlink]!,
       uid: out[ST.uid]!,
       gid: out[ST.gid]!,
@@ -102,7 +108,7 @@ export class HostFdNode extends Inode {
   describe(): string {
     const { procFd } = this.kernel.hostInfo;
     const n = procFd < 0 ? -1 : readlinkat(procFd, encodeCString(`self/fd/${this.fd}`), linkText, linkText.length);
-    return n > 0 ? decodeName(linkText, 0, n) : `hostfd:[${this.ino}]`;
+    return n > 0 ? decodeName(linkText, 0, n).replace(/^socket:/, "pipe:") : `hostfd:[${this.ino}]`;
   }
 
   /** The file as inherited: it shares its position with whoever passed it. `flags`: access mode and status flags. */
