@@ -1,7 +1,7 @@
 /**
  * One door: `bun build.ts <verb>`.
  *
- *   build            native code → generated modules → bundle → dist/runts
+ *   build            native code → generated modules → bundle → dist/runts; declarations for plugins → dist/types
  *   start            build, then run a real program in the sandbox
  *   run -- ARGS…     build silently, then dist/runts ARGS…
  *   test [name…]     build, then test/run.ts
@@ -10,7 +10,17 @@
  *   generate         only the generated modules (for editors and unit tests)
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -129,6 +139,38 @@ function generate(): void {
   );
 }
 
+/** Newest change of a file below `dir`. */
+function newest(dir: string): number {
+  const files = readdirSync(dir, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts"));
+  return Math.max(...files.map((f) => statSync(join(dir, f)).mtimeMs));
+}
+
+/** dist/types: declarations of the module "runts" for authors of plugins, and valibot's, which they mention. */
+function types(): void {
+  const out = join(outDir, "types");
+  const entry = join(out, "runts.d.ts");
+  if (existsSync(entry) && statSync(entry).mtimeMs > newest(join(root, "src/core"))) return;
+  const config = join(work, `types.${process.pid}.json`);
+  const made = join(work, `types.${process.pid}`);
+  const compilerOptions = { noEmit: false, declaration: true, emitDeclarationOnly: true, outDir: made };
+  const paths = { rootDir: join(root, "src"), typeRoots: [join(root, "node_modules/@types")] };
+  writeFileSync(
+    config,
+    JSON.stringify({
+      extends: join(root, "tsconfig.json"),
+      compilerOptions: { ...compilerOptions, ...paths },
+      include: [],
+      files: [join(root, "src/core/runts.ts")],
+    }),
+  );
+  sh(join(root, "node_modules/.bin/tsc"), ["-p", config], { quiet: true });
+  cpSync(join(root, "node_modules/valibot/dist/index.d.mts"), join(made, "valibot.d.ts"));
+  writeFileSync(join(made, "runts.d.ts"), 'export * from "./core/runts.ts";\n');
+  rmSync(out, { recursive: true, force: true });
+  renameSync(made, out);
+  rmSync(config);
+}
+
 async function build(quiet = false): Promise<void> {
   if (process.platform !== "linux" || process.arch !== "x64")
     throw new BuildError(`runts builds and runs on Linux x86-64 only; this is ${process.platform} ${process.arch}`);
@@ -172,6 +214,7 @@ async function build(quiet = false): Promise<void> {
     { quiet: true },
   );
   renameSync(sealed, join(outDir, "runts"));
+  types();
   rmSync(bundle, { recursive: true, force: true });
   if (!quiet) console.log(`built ${join(outDir, "runts")}`);
 }

@@ -22,17 +22,22 @@ import type {
 import { loadSandboxHalves } from "../core/plugin-loader.ts";
 import type { LaunchOptions } from "../core/sandbox.ts";
 import { decodeName } from "../kernel/abi/bytes.ts";
-import { EAGAIN, EFAULT, EIO } from "../kernel/abi/errno.ts";
-import { makedev } from "../kernel/abi/stat.ts";
+import { EAGAIN, EFAULT, EIO, ELOOP, ENOENT } from "../kernel/abi/errno.ts";
+import { makedev, S_IFLNK } from "../kernel/abi/stat.ts";
 import { PluginDeviceFile } from "../kernel/fs/plugin/device.ts";
 import { PluginGuard } from "../kernel/fs/plugin/guard.ts";
 import { PluginFs } from "../kernel/fs/plugin/plugin-fs.ts";
 import type { Interceptor, Kernel } from "../kernel/kernel.ts";
 import { BLOCKED } from "../kernel/syscall.ts";
 import type { Task } from "../kernel/task/task.ts";
+import { pathString, resolve, resolveParent } from "../kernel/vfs/namei.ts";
+import { LOOKUP_FOLLOW } from "../kernel/vfs/walk.ts";
 import { WaitQueue } from "../kernel/wait-queue.ts";
 import type { Answer, ControlServer, Method } from "./control.ts";
 
+const AT_FDCWD = -100;
+/** Links to nothing that are followed for `resolve`. */
+const LINKS_MAX = 40;
 /** Promises of interceptors that have not settled, at most: more calls get EAGAIN. */
 const ANSWERS_MAX = 4096;
 /** Results below are the kernel's own business: blocked, restarted, returned already. */
@@ -138,6 +143,26 @@ class TaskView implements CallingTask {
   /** Its memory can be reached while its call is being served, and not from a callback at some other time. */
   private get served(): boolean {
     return this.task.kernel.current === this.task;
+  }
+  resolve(dirfd: number, path: string): string | number {
+    const { task } = this;
+    if (!this.served) return -EAGAIN;
+    for (let links = 0, name = path; links < LINKS_MAX; links++) {
+      const place = resolve(task, links === 0 ? dirfd : AT_FDCWD, name, LOOKUP_FOLLOW);
+      if (typeof place !== "number") return pathString(task, place);
+      if (place !== -ENOENT) return place;
+      const parent = resolveParent(task, links === 0 ? dirfd : AT_FDCWD, name);
+      if (typeof parent === "number") return parent;
+      const above = pathString(task, parent.parent);
+      const here = above === "/" ? `/${parent.name}` : `${above}/${parent.name}`;
+      // A link that leads to nothing yet: what is created through it is its target.
+      const itself = resolve(task, AT_FDCWD, here, 0);
+      if (typeof itself === "number" || itself.dentry.inode.type !== S_IFLNK) return here;
+      const target = itself.dentry.inode.readlink(task);
+      if (typeof target === "number") return target;
+      name = target.startsWith("/") ? target : `${above}/${target}`;
+    }
+    return -ELOOP;
   }
   read(address: number, into: Uint8Array): number {
     if (!this.served) return -EFAULT;

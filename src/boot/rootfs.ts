@@ -125,7 +125,10 @@ export function makeEarly(
   wanted: (type: string | undefined) => boolean,
 ): void {
   for (const mount of options.spec.mounts ?? []) {
-    if (isBind(mount) || !wanted(mount.type)) continue;
+    if (isBind(mount)) continue;
+    if (options.bundle === null && !kernel.fileSystemTypes.has(mount.type ?? ""))
+      throw new Error(`mount on ${mount.destination}: there is no file system type "${mount.type}"`);
+    if (!wanted(mount.type)) continue;
     const fs = kernel.fileSystemTypes.get(mount.type!)!.make(kernel, mount.source ?? "none", ownOptions(mount).own);
     if (typeof fs === "number")
       throw new Error(`mount of type ${mount.type} on ${mount.destination}: ${errnoName(-fs)}`);

@@ -131,6 +131,11 @@ export interface CallingTask {
   readonly gid: number;
   /** Id of the container that it belongs to. */
   readonly container: string;
+  /**
+   * The absolute path, links followed, of what a path argument names for this task; of a last component that does not
+   * exist, where it would be. -errno when that cannot be said. While the call is served, nothing can change it.
+   */
+  resolve(dirfd: number, path: string): string | number;
   /** Both return the bytes moved, or -EFAULT; also -EFAULT after the first `await`, when the call is not being served. */
   read(address: number, into: Uint8Array): number;
   write(address: number, from: Uint8Array): number;
@@ -144,9 +149,9 @@ export interface SyscallArguments {
   open: { path: string; flags: number; mode: number };
   execve: { path: string; argv: number; envp: number };
   unlinkat: { dirfd: number; path: string; flags: number };
-  connect: { fd: number; address: number; length: number };
-  read: { fd: number; buffer: number; count: number };
-  write: { fd: number; buffer: number; count: number };
+  connect: { fd: number; addr: number; addrlen: number };
+  read: { fd: number; buf: number; count: number };
+  write: { fd: number; buf: number; count: number };
 }
 /** A system call on its way to the kernel. Changing an argument changes what `next` sees. */
 export type InterceptedCall<N extends string = string> = {

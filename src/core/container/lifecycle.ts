@@ -586,6 +586,11 @@ export class Containers {
 
   // ---- ps, events ----
 
+  /** A request of the container's sandbox: for the methods that plugins add (`kernel.control`). */
+  async request(text: string, method: string, params: unknown): Promise<unknown> {
+    return this.withSandbox(this.get(text), (sandbox) => sandbox.request(method, params));
+  }
+
   async processes(text: string): Promise<GuestProcess[]> {
     const container = this.get(text);
     if (container.status === "stopped") return [];

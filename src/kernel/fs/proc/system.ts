@@ -180,7 +180,9 @@ export function addSystemFiles(fs: ProcFs, root: PseudoDirectory): void {
   file("uptime", () => uptime(kernel));
   file("loadavg", () => loadavg(kernel, load));
   file("version", () => `Linux version ${KERNEL_RELEASE} (runts) (TypeScript) ${KERNEL_VERSION}\n`);
-  file("filesystems", () => FILESYSTEMS.map((name) => `nodev\t${name}\n`).join(""));
+  file("filesystems", () =>
+    [...new Set([...FILESYSTEMS, ...kernel.fileSystemTypes.keys()])].map((name) => `nodev\t${name}\n`).join(""),
+  );
   file("devices", () => DEVICES);
   file("cmdline", () => "\n");
   file("partitions", () => "");
