@@ -247,7 +247,7 @@ try {
     case "check":
       generate();
       sh(join(root, "node_modules/.bin/tsc"), []);
-      sh(join(root, "node_modules/.bin/biome"), ["check", "."]);
+      sh(join(root, "node_modules/@biomejs/cli-linux-x64/biome"), ["check", "."]);
       break;
     case "bench":
       await build(true);
