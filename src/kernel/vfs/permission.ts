@@ -151,7 +151,11 @@ export function changeOwner(task: Task, inode: Inode, uid: number, gid: number):
   if (gid !== -1) changes.gid = gid;
   if (inode.type !== S_IFDIR) {
     const mode = droppedBits(cred, attr);
-    if (mode !== attr.mode) changes.mode = mode & 0o7777;
+    if (mode !== attr.mode) {
+      // Taking set-id bits away is a change of mode, which -1 for both ids does not excuse.
+      if (!ownerOrCapable(cred, attr)) return -EPERM;
+      changes.mode = mode & 0o7777;
+    }
   }
   return inode.setattr(changes);
 }

@@ -68,6 +68,8 @@ export class Walk {
   /** What remains to be walked after the links that were followed. */
   private rests: string[] | null = null;
   private links = 0;
+  /** Linux finds out about the root only when it needs it, which RESOLVE_NO_XDEV lets programs see. */
+  private rootKnown = false;
   /** Directories need no search permission check. */
   private readonly searchAll: boolean;
   private now = 0;
@@ -102,6 +104,7 @@ export class Walk {
       if (flags & LOOKUP_BENEATH) return -EXDEV;
       this.mount = this.rootMount;
       this.dentry = this.rootDentry;
+      this.rootKnown = true;
       return 0;
     }
     if (dirfd === AT_FDCWD) {
@@ -117,6 +120,7 @@ export class Walk {
       if (path.length > 0 && this.dentry.inode.type !== S_IFDIR) return -ENOTDIR;
     }
     if (flags & LOOKUP_SCOPED) {
+      this.rootKnown = true;
       this.rootMount = this.mount;
       this.rootDentry = this.dentry;
     }
@@ -243,6 +247,7 @@ export class Walk {
 
   /** "..": never above the root of the walk. */
   up(): number {
+    this.rootKnown = true;
     for (;;) {
       const { mount, dentry } = this;
       if (mount === this.rootMount && dentry === this.rootDentry) return this.flags & LOOKUP_BENEATH ? -EXDEV : 0;
@@ -285,7 +290,8 @@ export class Walk {
     this.pos = 0;
     if (target.charCodeAt(0) === SLASH) {
       if (flags & LOOKUP_BENEATH) return -EXDEV;
-      if (flags & LOOKUP_NO_XDEV && this.rootMount !== this.mount) return -EXDEV;
+      if (flags & LOOKUP_NO_XDEV && (!this.rootKnown || this.rootMount !== this.mount)) return -EXDEV;
+      this.rootKnown = true;
       this.mount = this.rootMount;
       this.dentry = this.rootDentry;
     }
