@@ -5,6 +5,7 @@ import { addr, flags, inBuffer, oneOf } from "../args.ts";
 import { quote } from "../strace/quote.ts";
 import type { ArgType } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
+import * as abi from "./abi.ts";
 import { AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCKADDR_MAX } from "./abi.ts";
 import { formatIp, ipFromBytes } from "./inet/ip.ts";
 
@@ -111,4 +112,47 @@ export const lengthPointer: ArgType<number> = {
     const length = value === 0 ? -1 : task.mm.readU32(value);
     return length < 0 ? addr.format!(value, task, call, result) : `[${length}]`;
   },
+};
+
+/** Two descriptors that the kernel writes. */
+export const descriptorPair: ArgType<number> = {
+  kind: "descriptorPair",
+  out: true,
+  decode: (task, i) => task.arg(i),
+  format(value, task, call, result) {
+    const view = result < 0 ? null : task.mm.readStruct(value, 8);
+    if (view === null) return addr.format!(value, task, call, result);
+    return `[${view.getInt32(0, true)}, ${view.getInt32(4, true)}]`;
+  },
+};
+
+/** An option value: an int as a number, others as an address. `size` tells how long it is. */
+function optionValue(size: (task: Task, call: Readonly<Record<string, unknown>>) => number, out: boolean) {
+  return (value: number, task: Task, call: Readonly<Record<string, unknown>>, result: number): string => {
+    const view = (out && result < 0) || size(task, call) !== 4 ? null : task.mm.readStruct(value, 4);
+    return view === null ? addr.format!(value, task, call, result) : `[${view.getInt32(0, true)}]`;
+  };
+}
+export const inOption: ArgType<number> = {
+  ...inBuffer("optlen"),
+  kind: "inOption",
+  format: optionValue((_task, call) => Number(call["optlen"]), false),
+};
+export const outOption: ArgType<number> = {
+  kind: "outOption",
+  out: true,
+  decode: (task, i) => task.arg(i),
+  format: optionValue((task, call) => task.mm.readU32(Number(call["optlen"])), true),
+};
+
+const SOCKET_OPTIONS = new Map<number, string>(
+  Object.entries(abi).flatMap(([name, value]) =>
+    name.startsWith("SO_") && typeof value === "number" ? [[value, name] as const] : [],
+  ),
+);
+/** An option's number, by name at the socket level. */
+export const optionName: ArgType<number> = {
+  kind: "optionName",
+  decode: (task, i) => task.argLo(i) | 0,
+  format: (value, _task, call) => (call["level"] === abi.SOL_SOCKET && SOCKET_OPTIONS.get(value)) || String(value),
 };

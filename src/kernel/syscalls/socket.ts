@@ -4,9 +4,9 @@
  * Manual pages: socket(2), socketpair(2). Linux: net/socket.c. Families: net/network.ts.
  */
 import { EFAULT, EINVAL, EMFILE } from "../abi/errno.ts";
-import { int, outStruct } from "../args.ts";
+import { int } from "../args.ts";
 import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK } from "../net/abi.ts";
-import { domainArg, socketTypeArg } from "../net/args.ts";
+import { descriptorPair, domainArg, socketTypeArg } from "../net/args.ts";
 import { descriptorLimit } from "../net/calls.ts";
 import { syscall } from "../syscall.ts";
 
@@ -28,7 +28,7 @@ export const socket = syscall("socket", { domain: domainArg, type: socketTypeArg
 
 export const socketpair = syscall(
   "socketpair",
-  { domain: domainArg, type: socketTypeArg, protocol: int, sv: outStruct() },
+  { domain: domainArg, type: socketTypeArg, protocol: int, sv: descriptorPair },
   (task, call) => {
     const flags = call.type & ~SOCK_TYPE_MASK;
     if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) return -EINVAL;

@@ -1,7 +1,7 @@
 /** setsockopt, getsockopt. Manual page: getsockopt(2). Linux: net/socket.c. Options: net/options.ts and the families. */
 import { EFAULT, EINVAL } from "../abi/errno.ts";
-import { addr, fd, inBuffer, int } from "../args.ts";
-import { lengthPointer, optionLevel } from "../net/args.ts";
+import { fd, int } from "../args.ts";
+import { inOption, lengthPointer, optionLevel, optionName, outOption } from "../net/args.ts";
 import { callSocket } from "../net/calls.ts";
 import { OptionValue } from "../net/option-value.ts";
 import { getOption, setOption } from "../net/options.ts";
@@ -9,7 +9,7 @@ import { syscall } from "../syscall.ts";
 
 export const setsockopt = syscall(
   "setsockopt",
-  { fd, level: optionLevel, optname: int, optval: inBuffer("optlen"), optlen: int },
+  { fd, level: optionLevel, optname: optionName, optval: inOption, optlen: int },
   (task, call) => {
     if (call.optlen < 0) return -EINVAL;
     const socket = callSocket(task, call.fd);
@@ -20,7 +20,7 @@ export const setsockopt = syscall(
 
 export const getsockopt = syscall(
   "getsockopt",
-  { fd, level: optionLevel, optname: int, optval: addr, optlen: lengthPointer },
+  { fd, level: optionLevel, optname: optionName, optval: outOption, optlen: lengthPointer },
   (task, call) => {
     const socket = callSocket(task, call.fd);
     if (typeof socket === "number") return socket;
