@@ -9,7 +9,7 @@
  * for them), and not the controlling terminal of the sandbox process' session, or that of its session leader.
  * Source: tty(4), ioctl_tty(2). Never passed on: TIOCSTI and everything else that is not listed here.
  */
-import { ioctl, ioctlValue, poll1, readFd, writeFd } from "../../native/host.ts";
+import { closeFd, ioctl, ioctlValue, poll1, readFd, writeFd } from "../../native/host.ts";
 import type { HostWatcher } from "../../native/poller.ts";
 import { EAGAIN, EBUSY, EFAULT, EIO, EPERM } from "../abi/errno.ts";
 import { makedev } from "../abi/stat.ts";
@@ -80,7 +80,10 @@ export class HostTty extends Tty implements HostWatcher {
 
   /** HostWatcher. */
   hostReady(_fd: number, events: number): void {
-    if (events & POLLOUT) this.flushUnsent();
+    if (events & POLLOUT && this.flushUnsent() && this.opens === 0) {
+      this.closed();
+      return;
+    }
     if (events & (POLLHUP | POLLERR)) this.lost();
     this.waiters.wake(events | (events & POLLIN ? READABLE : 0) | (events & POLLOUT ? WRITABLE : 0));
   }
@@ -99,8 +102,21 @@ export class HostTty extends Tty implements HostWatcher {
     if ((flags & O_NOCTTY) === 0) adoptAtOpen(this, task, file.readable);
     return file;
   }
+  /**
+   * The last guest file is closed. The terminal is given back, so that whoever holds its other side sees the end; only
+   * the console stays, since guests may open it again.
+   */
   override closed(): void {
-    if (this.opens === 0) this.exclusive = false;
+    if (this.opens > 0) return;
+    this.exclusive = false;
+    if (this.kernel.console !== this && this.flushUnsent()) this.giveBack();
+  }
+  private giveBack(): void {
+    if (this.kernel.ptys.get(this.index) !== this) return;
+    this.kernel.poller.unwatch(this.fd);
+    this.kernel.ptys.remove(this.index);
+    this.gone = true;
+    closeFd(this.fd);
   }
 
   override readInput(task: Task, io: Io, nonBlocking: boolean): number {
