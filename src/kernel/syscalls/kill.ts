@@ -5,6 +5,7 @@
  */
 import { EBADF, EFAULT, EINVAL, ENOENT, EPERM, ESRCH } from "../abi/errno.ts";
 import { fd, flags, inStruct, int, pid, uint } from "../args.ts";
+import { ProcessDirectory } from "../fs/proc/process-directory.ts";
 import { SI_TKILL, SIGRTMAX } from "../signal/numbers.ts";
 import { mayKill, sendSignal, sendSignalToTask, userInfo } from "../signal/send.ts";
 import { decodeSigInfo, SIGINFO_SIZE } from "../signal/siginfo.ts";
@@ -148,10 +149,14 @@ export const pidfd_send_signal = syscall(
   (task, { pidfd, sig, info, flags }) => {
     if (flags !== 0 && flags !== 1 && flags !== 2 && flags !== 4) return -EINVAL;
     const file = task.files.get(pidfd);
-    if (!(file instanceof PidFile)) return -EBADF;
-    const { process } = file;
+    // A directory /proc/PID will do as well, as it did before there were pidfds.
+    const inode = file?.inode;
+    const named = inode instanceof ProcessDirectory && inode.target.thread === null ? inode.target.process : null;
+    if (!(file instanceof PidFile) && named === null) return -EBADF;
+    const process = file instanceof PidFile ? file.process : named;
+    const own = file instanceof PidFile ? file.thread : null;
     if (process === null || task.kernel.processes.get(process.pid) !== process) return -ESRCH;
-    const thread = flags === PIDFD_SIGNAL_THREAD || (flags === 0 && file.thread !== null);
+    const thread = flags === PIDFD_SIGNAL_THREAD || (flags === 0 && own !== null);
     let sent = userInfo(sig, task, thread ? SI_TKILL : 0);
     if (info !== 0) {
       const read = readInfo(task, info, sig, process === task.process);
@@ -162,7 +167,7 @@ export const pidfd_send_signal = syscall(
     }
     if (!validSignal(sig)) return -EINVAL;
     if (flags === PIDFD_SIGNAL_PROCESS_GROUP) return sendToAll(task, [...process.group.members], sig);
-    if (thread) return sendToThread(task, process.pid, (file.thread ?? process.leader).tid, sent);
+    if (thread) return sendToThread(task, process.pid, (own ?? process.leader).tid, sent);
     return sendTo(task, process, sent);
   },
 );
