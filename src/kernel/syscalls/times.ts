@@ -2,7 +2,7 @@
  * times, getrusage: processor time used.
  *
  * Manual pages: times(2), getrusage(2). See time/cpu-time.ts for where the numbers come from. Gap: of struct rusage
- * ru_maxrss and the times are filled in.
+ * ru_maxrss, ru_nvcsw and the times are filled in.
  */
 import { EFAULT, EINVAL } from "../abi/errno.ts";
 import { oneOf, outStruct } from "../args.ts";
@@ -37,13 +37,16 @@ export const getrusage = syscall("getrusage", { who: oneOf(RUSAGE), usage: outSt
   let user: number;
   let system = 0;
   let resident = 0;
+  let switches = 0;
   switch (call.who) {
     case RUSAGE.RUSAGE_SELF:
       system = process.systemTime;
       user = processCpuNs(process) - system;
+      for (const thread of process.tasks) switches += thread.blocks;
       break;
     case RUSAGE.RUSAGE_THREAD:
       user = threadCpuNs(task);
+      switches = task.blocks;
       break;
     case RUSAGE.RUSAGE_CHILDREN:
       user = process.childrenUserTime;
@@ -59,5 +62,6 @@ export const getrusage = syscall("getrusage", { who: oneOf(RUSAGE), usage: outSt
     setU64(view, 16 * i + 8, Math.floor((ns % 1e9) / 1000));
   });
   setU64(view, 32, Math.floor(resident / 1024));
+  setU64(view, 128, switches);
   return task.mm.writeBytes(call.usage, bytes);
 });
