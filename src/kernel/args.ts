@@ -106,8 +106,8 @@ export function inBuffer(lengthArg: string): ArgType<number> {
     },
   };
 }
-/** Address of bytes that the kernel writes, at most as many as the argument named `lengthArg`. */
-export function outBuffer(lengthArg: string): ArgType<number> {
+/** Address of bytes that the kernel writes, at most as many as the argument named by the parameter. */
+export function outBuffer(_lengthArg: string): ArgType<number> {
   return {
     kind: "outBuffer",
     out: true,

@@ -5,11 +5,11 @@
  */
 import type { Kernel } from "../kernel.ts";
 import type { SignalActions } from "../signal/actions.ts";
-import { IoCounts } from "./io-counts.ts";
 import { PendingSignals } from "../signal/task-signals.ts";
 import type { ProcessTimers } from "../time/itimer.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import type { CpuLimit } from "./cpu-limit.ts";
+import { IoCounts } from "./io-counts.ts";
 import { defaultRlimits, type Rlimit } from "./rlimits.ts";
 import type { ProcessGroup } from "./session.ts";
 import type { Task } from "./task.ts";
