@@ -94,11 +94,11 @@ function openOrCreate(task: Task, dirfd: number, path: string, flags: number, mo
 function createAndOpen(task: Task, walk: Walk, flags: number, mode: number): File | number {
   const parent = walk.dentry;
   const dir = parent.inode;
+  if (parent.deleted) return -ENOENT;
   const readonly = writable(walk.path);
   if (readonly < 0) return readonly;
   const denied = permission(task, dir, MAY_WRITE | MAY_EXEC);
   if (denied < 0) return denied;
-  if (parent.deleted) return -ENOENT;
   const node = newNode(task, dir, S_IFREG | (mode & 0o7777));
   if (typeof node === "number") return node;
   const made = dir.create(walk.name, node);
