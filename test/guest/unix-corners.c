@@ -355,6 +355,68 @@ static void peeks(void) {
   close(s[0]), close(s[1]);
 }
 
+static void urgent(void) {
+  say("-- urgent data");
+  int s[2], mark, yes = 1;
+  char b[32] = "";
+  NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+#define MARK() (mark = -1, ioctl(s[1], SIOCATMARK, &mark), say("at mark %d, inq %d", mark, inq(s[1])))
+#define GET(n, flags) (memset(b, 0, sizeof b), TRY(recv(s[1], b, n, (flags) | MSG_DONTWAIT)), say("\"%s\"", b))
+  GET(1, MSG_OOB);
+  TRY(send(s[0], "", 0, MSG_OOB));
+  TRY(send(s[0], "abc", 3, 0));
+  TRY(send(s[0], "dX", 2, MSG_OOB));
+  TRY(send(s[0], "efg", 3, 0));
+  masks("urgent", s[1]);
+  MARK();
+  GET(1, MSG_OOB | MSG_PEEK);
+  GET(20, MSG_PEEK);
+  GET(20, 0);
+  MARK();
+  GET(20, MSG_PEEK);
+  GET(20, MSG_OOB);
+  masks("taken", s[1]);
+  GET(20, MSG_OOB);
+  MARK();
+  GET(20, MSG_PEEK);
+  GET(20, 0);
+  MARK();
+  say("-- passed over");
+  send(s[0], "12", 2, 0);
+  send(s[0], "Y", 1, MSG_OOB);
+  send(s[0], "34", 2, 0);
+  GET(20, 0);
+  GET(20, 0);
+  GET(20, MSG_OOB);
+  say("-- replaced");
+  send(s[0], "aP", 2, MSG_OOB);
+  send(s[0], "bQ", 2, MSG_OOB);
+  send(s[0], "c", 1, 0);
+  GET(20, MSG_OOB);
+  GET(20, 0);
+  GET(20, 0);
+  GET(20, 0);
+  say("-- inline");
+  NEED(setsockopt(s[1], SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes));
+  send(s[0], "ab", 2, 0);
+  send(s[0], "Z", 1, MSG_OOB);
+  send(s[0], "cd", 2, 0);
+  GET(20, MSG_OOB);
+  GET(20, 0);
+  mark = -1, ioctl(s[1], SIOCATMARK, &mark), say("at mark %d", mark);
+  GET(20, 0);
+  send(s[0], "W", 1, MSG_OOB);
+  close(s[1]);
+  TRY(recv(s[0], b, 1, MSG_DONTWAIT));
+  close(s[0]);
+  NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+  send(s[0], "V", 1, MSG_OOB);
+  GET(1, MSG_OOB);
+  close(s[1]);
+  TRY(recv(s[0], b, 1, MSG_DONTWAIT));
+  TRY(send(s[0], "x", 1, MSG_OOB | MSG_NOSIGNAL));
+}
+
 int main(void) {
   begin();
   signal(SIGPIPE, on_pipe);
@@ -368,5 +430,6 @@ int main(void) {
   control(SOCK_SEQPACKET);
   waits();
   peeks();
+  urgent();
   return 0;
 }

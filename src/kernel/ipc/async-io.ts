@@ -5,6 +5,7 @@
  * signalled is checked with the ids of whoever called F_SETOWN, as on Linux, but not with security modules.
  */
 
+import { ESRCH } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import { sendSignal, sendSignalToTask } from "../signal/send.ts";
 import type { SigInfo } from "../signal/task-signals.ts";
@@ -45,33 +46,57 @@ export class AsyncNotifier implements Waiter {
     const info: SigInfo = queued
       ? { signo, errno: 0, code: OWN_CODES.has(signo) ? SI_SIGIO : code, band, fd: this.fd }
       : { signo, errno: 0, code: SI_KERNEL };
-    const { kernel } = this;
-    if (file.ownerType === 0) {
-      const task = kernel.tasks.get(file.owner);
-      if (task !== undefined && this.may(task.process)) sendSignalToTask(task, info);
-    } else if (file.ownerType === 1) {
-      const process = kernel.processes.get(file.owner);
-      if (process !== undefined && this.may(process)) sendSignal(process, info);
-    } else {
-      const group = kernel.groups.get(file.owner);
-      if (group === undefined) return;
-      for (const process of [...group.members]) if (this.may(process)) sendSignal(process, { ...info });
-    }
+    signalOwner(this.kernel, file, info);
   }
+}
 
-  private may(process: Process): boolean {
-    const from = this.file.ownerCred;
-    if (from === null) return false;
-    const to = process.leader.cred;
-    return (
-      from.euid === 0 ||
-      capable(from, CAP_KILL) ||
-      from.euid === to.suid ||
-      from.euid === to.uid ||
-      from.uid === to.suid ||
-      from.uid === to.uid
-    );
+export const OWNER_TID = 0;
+export const OWNER_PID = 1;
+export const OWNER_PGRP = 2;
+
+/** F_SETOWN and F_SETOWN_EX: who gets a file's signals; id 0 is nobody. */
+export function setOwner(task: Task, file: File, type: number, id: number): number {
+  const { kernel } = task;
+  if (id !== 0) {
+    const known =
+      type === OWNER_TID ? kernel.tasks.has(id) : type === OWNER_PID ? kernel.processes.has(id) : kernel.groups.has(id);
+    if (!known) return -ESRCH;
   }
+  file.owner = id;
+  file.ownerType = type;
+  file.ownerCred = task.cred;
+  return 0;
+}
+
+/** Sends a signal to a file's owner, if it has one (SIGIO; SIGURG of sockets). */
+export function signalOwner(kernel: Kernel, file: File, info: SigInfo): void {
+  if (file.owner === 0) return;
+  if (file.ownerType === OWNER_TID) {
+    const task = kernel.tasks.get(file.owner);
+    if (task !== undefined && may(file, task.process)) sendSignalToTask(task, info);
+  } else if (file.ownerType === OWNER_PID) {
+    const process = kernel.processes.get(file.owner);
+    if (process !== undefined && may(file, process)) sendSignal(process, info);
+  } else {
+    const group = kernel.groups.get(file.owner);
+    if (group === undefined) return;
+    for (const process of [...group.members]) if (may(file, process)) sendSignal(process, { ...info });
+  }
+}
+
+/** May whoever named the owner signal this process? */
+function may(file: File, process: Process): boolean {
+  const from = file.ownerCred;
+  if (from === null) return false;
+  const to = process.leader.cred;
+  return (
+    from.euid === 0 ||
+    capable(from, CAP_KILL) ||
+    from.euid === to.suid ||
+    from.euid === to.uid ||
+    from.uid === to.suid ||
+    from.uid === to.uid
+  );
 }
 
 /** si_code (POLL_IN…) and si_band for what happened. */

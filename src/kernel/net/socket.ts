@@ -9,6 +9,7 @@
  */
 import { EFAULT, EOPNOTSUPP } from "../abi/errno.ts";
 import { S_IFSOCK } from "../abi/stat.ts";
+import { OWNER_PGRP, OWNER_PID, setOwner } from "../ipc/async-io.ts";
 import type { Kernel } from "../kernel.ts";
 import { SIGPIPE } from "../signal/numbers.ts";
 import { sendSignalToTask, userInfo } from "../signal/send.ts";
@@ -179,12 +180,12 @@ export abstract class Socket extends File {
       case SIOCSPGRP: {
         const view = task.mm.readStruct(arg, 4);
         if (view === null) return -EFAULT;
-        this.owner = view.getInt32(0, true);
-        return 0;
+        const id = view.getInt32(0, true);
+        return setOwner(task, this, id < 0 ? OWNER_PGRP : OWNER_PID, Math.abs(id));
       }
       case FIOGETOWN:
       case SIOCGPGRP:
-        return task.mm.writeU32(arg, this.owner);
+        return task.mm.writeU32(arg, this.ownerType === OWNER_PGRP ? -this.owner : this.owner);
       default:
         return this.kernel.net.interfaceIoctl(task, request, arg);
     }

@@ -16,11 +16,10 @@ import {
   EOVERFLOW,
   EPERM,
   ERESTARTSYS,
-  ESRCH,
 } from "../abi/errno.ts";
 import { FASYNC, O_APPEND, O_DIRECT, O_NOATIME, O_NONBLOCK, O_PATH } from "../abi/fcntl.ts";
 import { fd, long, oneOf } from "../args.ts";
-import { setAsync } from "../ipc/async-io.ts";
+import { OWNER_PGRP, OWNER_PID, OWNER_TID, setAsync, setOwner } from "../ipc/async-io.ts";
 import { PipeFile } from "../ipc/pipe.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import { CAP_FOWNER, capable } from "../task/credentials.ts";
@@ -163,23 +162,6 @@ function setFlags(task: Task, file: File, number: number, arg: number): number {
   if (result < 0) return result;
   if ((arg & FASYNC) !== (file.flags & FASYNC)) setAsync(task, file, number, (arg & FASYNC) !== 0);
   file.flags = (file.flags & ~SETTABLE) | (arg & SETTABLE);
-  return 0;
-}
-
-const OWNER_TID = 0;
-const OWNER_PID = 1;
-const OWNER_PGRP = 2;
-
-function setOwner(task: Task, file: File, type: number, id: number): number {
-  const { kernel } = task;
-  if (id !== 0) {
-    const known =
-      type === OWNER_TID ? kernel.tasks.has(id) : type === OWNER_PID ? kernel.processes.has(id) : kernel.groups.has(id);
-    if (!known) return -ESRCH;
-  }
-  file.owner = id;
-  file.ownerType = type;
-  file.ownerCred = task.cred;
   return 0;
 }
 

@@ -26,9 +26,10 @@ import {
   EOPNOTSUPP,
   EPIPE,
 } from "../../abi/errno.ts";
+import { signalOwner } from "../../ipc/async-io.ts";
 import type { Kernel } from "../../kernel.ts";
 import { SIGURG } from "../../signal/numbers.ts";
-import { kernelInfo, sendSignal, sendToGroup } from "../../signal/send.ts";
+import { kernelInfo } from "../../signal/send.ts";
 import type { Task } from "../../task/task.ts";
 import {
   POLLERR,
@@ -302,6 +303,8 @@ export class TcpSocket extends InetSocket {
     this.readTimeoutNs = listener.readTimeoutNs;
     this.writeTimeoutNs = listener.writeTimeoutNs;
     this.owner = listener.owner;
+    this.ownerType = listener.ownerType;
+    this.ownerCred = listener.ownerCred;
     if (listener.kept !== null) this.kept = new Map(listener.kept);
     if (listener.optionValues !== null) this.optionValues = new Map(listener.optionValues);
     this.progress = SS_CONNECTED;
@@ -503,20 +506,8 @@ export class TcpSocket extends InetSocket {
     } else if (io.take(byte, 0, 1) < 1) return moved > 0 ? moved : -EFAULT;
     peer.urgent = { byte: byte[0]!, before, taken: inline };
     peer.waiters.wake(POLLPRI | POLLRDBAND | CAN_READ);
-    peer.signalOwner();
+    signalOwner(this.kernel, peer, kernelInfo(SIGURG));
     return length;
-  }
-
-  /** SIGURG to whom F_SETOWN names. */
-  private signalOwner(): void {
-    if (this.owner === 0) return;
-    if (this.owner > 0) {
-      const process = this.kernel.processes.get(this.owner);
-      if (process !== undefined) sendSignal(process, kernelInfo(SIGURG));
-    } else {
-      const group = this.kernel.groups.get(-this.owner);
-      if (group !== undefined) sendToGroup(group, kernelInfo(SIGURG));
-    }
   }
 
   private receiveUrgent(io: Io, flags: number): number {
