@@ -417,8 +417,60 @@ static void urgent(void) {
   TRY(send(s[0], "x", 1, MSG_OOB | MSG_NOSIGNAL));
 }
 
+static volatile int alarms;
+static void on_alarm(int s) { (void)s, alarms++; }
+
+/* A signal comes after 30 ms; what is waited for after 150 ms. */
+static void interrupted(const char *what, int flags, int limit) {
+  struct sigaction act = {.sa_handler = on_alarm, .sa_flags = flags};
+  sigaction(SIGALRM, &act, NULL);
+  struct timeval t = {5, 0};
+  struct itimerval it = {{0, 0}, {0, 30000}};
+  struct sockaddr_un a;
+  socklen_t n = abstract(&a, what);
+  char b[16];
+  int s[2], l = NEED(socket(AF_UNIX, SOCK_STREAM, 0));
+  NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+  NEED(bind(l, (void *)&a, n));
+  NEED(listen(l, 0));
+  if (limit) {
+    setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    setsockopt(s[0], SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
+    setsockopt(l, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+  }
+  say("-- interrupted: %s", what);
+  for (int kind = 0; kind < 4; kind++) {
+    pid_t kid = fork();
+    if (kid == 0) {
+      sleep_ms(150);
+      if (kind == 1) NEED(connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&a, n));
+      else if (kind == 3) while (recv(s[1], b, sizeof b, 0) > 0) {}
+      else write(s[1], "ab", 2);
+      _exit(0);
+    }
+    alarms = 0;
+    setitimer(ITIMER_REAL, &it, NULL);
+    errno = 0;
+    static char big[1 << 20];
+    long r = kind == 0 ? recv(s[0], b, 2, 0) : kind == 1 ? accept(l, NULL, NULL)
+           : kind == 2 ? recv(s[0], b, 4, MSG_WAITALL) : send(s[0], big, sizeof big, 0);
+    int e = errno;
+    static const char *kinds[] = {"recv", "accept", "recv all", "send"};
+    say("%s: %s %s, signals %d", kinds[kind], r < 0 ? "-1" : kind == 1 ? "ok" : r == 2 ? "2" : r == 4 ? "4" : r == sizeof big ? "all" : "part",
+        r < 0 ? errno_name(e) : "", alarms);
+    if (kind == 1 && r >= 0) close(r);
+    if (kind == 2 && r < 0) recv(s[0], b, 4, 0);
+    if (kind == 2 || kind == 3) kill(kid, SIGKILL);
+    while (waitpid(kid, NULL, 0) < 0) {}
+    if (kind == 0 && r < 0) recv(s[0], b, 2, 0);
+    if (kind == 1 && r < 0) close(accept(l, NULL, NULL));
+    while (recv(s[0], b, sizeof b, MSG_DONTWAIT) > 0) {}
+  }
+  close(l), close(s[0]), close(s[1]);
+}
+
 int main(void) {
-  begin();
+  begin_for(30);
   signal(SIGPIPE, on_pipe);
   static const int types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
   for (int i = 0; i < 3; i++) states(types[i]);
@@ -431,5 +483,8 @@ int main(void) {
   waits();
   peeks();
   urgent();
+  interrupted("plain", 0, 0);
+  interrupted("restart", SA_RESTART, 0);
+  interrupted("restart with limits", SA_RESTART, 1);
   return 0;
 }
