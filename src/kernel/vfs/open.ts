@@ -19,10 +19,11 @@ import {
   O_PATH,
   O_TRUNC,
 } from "../abi/fcntl.ts";
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG } from "../abi/stat.ts";
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISVTX } from "../abi/stat.ts";
 import type { Task } from "../task/task.ts";
 import { Dentry, MNT_NODEV, MNT_NOEXEC, type Path } from "./dentry.ts";
 import { type File, PathFile } from "./file.ts";
+import type { Inode } from "./inode.ts";
 import { newNode, ownerOrCapable, permission, stripPrivileges, writable } from "./permission.ts";
 import { LAST_NORM, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, Walk } from "./walk.ts";
 import { IN_CREATE, IN_MODIFY, IN_OPEN, notifyDentry, notifyName, watching } from "./watches.ts";
@@ -77,6 +78,7 @@ function openOrCreate(task: Task, dirfd: number, path: string, flags: number, mo
       if (child !== -ENOENT) return child;
       return createAndOpen(task, walk, flags, mode);
     }
+    const dir = walk.inode;
     if (child.inode.type === S_IFLNK && (lookup & LOOKUP_FOLLOW) !== 0) {
       result = walk.follow(child);
       if (result < 0) return result;
@@ -87,8 +89,21 @@ function openOrCreate(task: Task, dirfd: number, path: string, flags: number, mo
     }
     if (flags & O_EXCL) return -EEXIST;
     if (walk.inode.type === S_IFDIR) return -EISDIR;
+    if (strangersNode(task, dir, walk.inode)) return -EACCES;
     return openPlace(task, walk.path, flags);
   }
+}
+
+/**
+ * O_CREAT does not open what a stranger has put into a sticky directory that everyone may write to. Regular files and
+ * FIFOs are let through (fs.protected_regular and fs.protected_fifos are 0).
+ */
+function strangersNode(task: Task, dir: Inode, inode: Inode): boolean {
+  if (inode.type === S_IFREG || inode.type === S_IFIFO) return false;
+  const above = dir.ownership();
+  if (typeof above === "number" || (above.mode & (S_ISVTX | 0o002)) !== (S_ISVTX | 0o002)) return false;
+  const own = inode.ownership();
+  return typeof own !== "number" && own.uid !== above.uid && own.uid !== task.cred.fsuid;
 }
 
 function createAndOpen(task: Task, walk: Walk, flags: number, mode: number): File | number {
