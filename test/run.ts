@@ -12,6 +12,7 @@ import { installPackages } from "./harness/packages.ts";
 import { killAllRunning } from "./harness/process.ts";
 import { platforms, runts, runtsExists } from "./harness/sandbox.ts";
 import { type Group, runGroup, type Totals } from "./harness/suite.ts";
+import { pluginGroup } from "./plugins/plugins.ts";
 import { programGroup } from "./programs.ts";
 import { chaosGroup } from "./specs/chaos.ts";
 import { specsGroup } from "./specs/specs.ts";
@@ -38,6 +39,7 @@ console.log(`testing ${runts} on ${platforms.join(" and ")}, ${jobs} at a time`)
 const groups: Group[] = [
   unitGroup(filters),
   specsGroup(filters),
+  pluginGroup(filters),
   chaosGroup(filters),
   guestGroup(filters),
   programGroup(filters),

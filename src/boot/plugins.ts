@@ -171,7 +171,11 @@ class TaskView implements CallingTask {
   }
   write(address: number, from: Uint8Array): number {
     if (!this.served) return -EFAULT;
-    const n = this.task.mm.copyOut(address, from, 0, from.length);
+    const { mm } = this.task;
+    const n = mm.copyOut(address, from, 0, from.length);
+    // The call itself may be about to read there.
+    mm.space.flush?.();
+    mm.space.forgetPrefetched?.();
     return n <= 0 && from.length > 0 ? -EFAULT : n;
   }
 }

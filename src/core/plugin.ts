@@ -148,6 +148,9 @@ export interface SyscallArguments {
   openat: { dirfd: number; path: string; flags: number; mode: number };
   open: { path: string; flags: number; mode: number };
   execve: { path: string; argv: number; envp: number };
+  mkdir: { path: string; mode: number };
+  mkdirat: { dirfd: number; path: string; mode: number };
+  unlink: { path: string };
   unlinkat: { dirfd: number; path: string; flags: number };
   connect: { fd: number; addr: number; addrlen: number };
   read: { fd: number; buf: number; count: number };

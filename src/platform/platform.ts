@@ -160,6 +160,8 @@ export interface AddressSpace {
    * the effect of the call (thread ids in clone, futex words).
    */
   flush?(): void;
+  /** What was brought along with the current call is not asked any more: somebody has changed guest memory since. */
+  forgetPrefetched?(): void;
   /** The NUL-terminated string at addr (with its NUL), if the platform brought it along with the current call. */
   prefetchedString?(addr: number): Uint8Array | null;
   /** Atomic operations on an aligned u32 of guest memory: the old value (0..2^32-1), or -EFAULT. */

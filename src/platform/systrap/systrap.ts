@@ -552,6 +552,10 @@ class SystrapSpace implements AddressSpace {
     (this.executor as SystrapContext | null)?.flushOuts();
   }
 
+  forgetPrefetched(): void {
+    const hand = this.executor as SystrapContext | null;
+    if (hand !== null) hand.window.u32[M.W_NPREFETCH] = 0;
+  }
   prefetchedString(addr: number): Uint8Array | null {
     const hand = this.executor as SystrapContext | null;
     if (hand === null) return null;
