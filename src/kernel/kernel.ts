@@ -54,8 +54,8 @@ const SLICE_MAX_NS = 2_000_000;
 
 /** PIDs and TIDs go up to this, then start again (kernel.pid_max). */
 const PID_MAX = 4194304;
-/** Guest threads in one sandbox, at most. */
-const TASKS_MAX = 16384;
+/** Guest threads in one sandbox, at most: a fork bomb ends here with EAGAIN, at about 1 GiB of the host's memory. */
+const TASKS_MAX = 4096;
 
 export class Kernel {
   readonly timers = new TimerQueue();

@@ -63,12 +63,14 @@ const CACHE_MAX = 16384;
 
 /** Second-chance cache: forgets leaf dentries that nobody uses. */
 export class DentryCache {
+  /** A file system that makes its inodes out of nothing may keep fewer. */
+  max = CACHE_MAX;
   private ring: Dentry[] = [];
   private hand = 0;
 
   add(dentry: Dentry): void {
     dentry.recent = true;
-    if (this.ring.length < CACHE_MAX) {
+    if (this.ring.length < this.max) {
       this.ring.push(dentry);
       return;
     }

@@ -159,7 +159,9 @@ export class SystrapPlatform implements Platform {
     const bytes = Buffer.from(systrapStub, "base64");
     for (let done = 0; done < bytes.length; )
       done += check(writeFd(stub, bytes.subarray(done), bytes.length - done), "write the stub");
-    const { ours, theirs, mailbox } = this.makeChannel();
+    const channel = this.makeChannel();
+    if (typeof channel === "number") throw new Error(`systrap: cannot make a mailbox (errno ${-channel})`);
+    const { ours, theirs, mailbox } = channel;
     const pid = check(
       spawnStub(stub, theirs, this.doorbell, mailbox, readOnlyInfo, options.emptyRoot, options.namespaces),
       "start the stub process",
@@ -183,14 +185,22 @@ export class SystrapPlatform implements Platform {
     this.fpStateSize = Math.ceil(Math.max(512, this.zygote.command(M.OP_FP_SIZE)) / 64) * 64;
   }
 
-  /** A socket pair and a mailbox file for one stub process. */
-  makeChannel(): { ours: number; theirs: number; mailbox: number } {
+  /** A socket pair and a mailbox file for one stub process; -errno when the host has no more descriptors. */
+  makeChannel(): { ours: number; theirs: number; mailbox: number } | number {
     const pair = new Int32Array(2);
     // Sequenced packets: one message, one set of descriptors.
-    check(socketpair(5, pair), "make a socket pair");
-    const mailbox = check(memfdCreate(MAILBOX_NAME, 1), "make a mailbox");
-    check(ftruncate(mailbox, M.SLOTS_MAX * M.SLOT_SIZE), "size a mailbox");
-    return { ours: pair[0]!, theirs: pair[1]!, mailbox };
+    const paired = socketpair(5, pair);
+    if (paired < 0) return paired;
+    const [ours, theirs] = [pair[0]!, pair[1]!];
+    const mailbox = memfdCreate(MAILBOX_NAME, 1);
+    const sized = mailbox < 0 ? mailbox : ftruncate(mailbox, M.SLOTS_MAX * M.SLOT_SIZE);
+    if (sized < 0) {
+      closeFd(ours);
+      closeFd(theirs);
+      if (mailbox >= 0) closeFd(mailbox);
+      return sized;
+    }
+    return { ours, theirs, mailbox };
   }
 
   createAddressSpace(): Context | number {
@@ -464,7 +474,9 @@ class SystrapSpace implements AddressSpace {
     if (platform.full) return -EAGAIN;
     const parent = this.hand;
     parent.flushOuts();
-    const { ours, theirs, mailbox } = platform.makeChannel();
+    const channel = platform.makeChannel();
+    if (typeof channel === "number") return -EAGAIN;
+    const { ours, theirs, mailbox } = channel;
     const sent = this.send(mailbox, theirs);
     const pid = sent < 0 ? sent : parent.command(M.OP_FORK);
     closeFd(theirs);

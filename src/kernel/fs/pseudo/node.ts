@@ -13,6 +13,9 @@ import type { Path } from "../../vfs/dentry.ts";
 import type { File } from "../../vfs/file.ts";
 import { type AttrChanges, FileSystem, Inode, type Stat, type StatFs, type Timespec } from "../../vfs/inode.ts";
 
+/** Dentries kept: their inodes hold what they tell of (processes, also ended ones), and are quickly made again. */
+const DENTRIES_MAX = 256;
+
 export abstract class PseudoFs extends FileSystem {
   /** What is found here depends on who looks and when. */
   override readonly revalidates = true;
@@ -30,6 +33,7 @@ export abstract class PseudoFs extends FileSystem {
     readonly magic: number,
   ) {
     super();
+    this.dentries.max = DENTRIES_MAX;
     this.dev = kernel.devices.anonymous();
     this.mountMonotonic = kernel.now();
     this.source = type;
