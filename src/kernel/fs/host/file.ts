@@ -38,8 +38,12 @@ export class HostFile extends File {
     return readHost(this.memory.fd, io, offset, io.remaining);
   }
   override write(task: Task, io: Io, offset: number): number {
-    if (this.node.mode & 0o6000) stripPrivileges(task, this.node);
-    return writeHost(this.memory.fd, io, offset, io.remaining);
+    const { node } = this;
+    if ((node.mode & 0o6000) === 0) return writeHost(this.memory.fd, io, offset, io.remaining);
+    stripPrivileges(task, node);
+    const n = writeHost(this.memory.fd, io, offset, io.remaining);
+    node.keepPrivileges();
+    return n;
   }
   override size(): number {
     return lseek(this.memory.fd, 0, SEEK_END);

@@ -40,7 +40,7 @@ import {
   ESTALE,
   EXDEV,
 } from "../../abi/errno.ts";
-import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_PATH, UTIME_OMIT } from "../../abi/fcntl.ts";
+import { AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_PATH, UTIME_OMIT } from "../../abi/fcntl.ts";
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from "../../abi/stat.ts";
 import { openFifo } from "../../ipc/pipe.ts";
 import type { Task } from "../../task/task.ts";
@@ -234,13 +234,15 @@ export class HostNode extends Inode implements Ownership {
     return stat;
   }
 
-  /** Runs `change` with a directory descriptor and a name that lead here. */
-  private at(change: (dirfd: number, name: number) => number): number {
+  /** Runs `change` with a descriptor and a name that lead here: its own if it has one, which outlives the name. */
+  private at(change: (dirfd: number, name: number, flags: number) => number): number {
     if (this.fs.readonly) return -EROFS;
     this.fs.outOwner = null;
-    if (this.parent === null) return this.type === S_IFDIR ? change(this.fs.rootFd, cname(".")) : -EOPNOTSUPP;
+    const own = this.read?.fd ?? this.write?.fd ?? this.fd;
+    if (own >= 0) return change(own, EMPTY_NAME, AT_EMPTY_PATH);
+    if (this.parent === null) return change(this.fs.rootFd, EMPTY_NAME, AT_EMPTY_PATH);
     const above = this.parent.directory();
-    return above < 0 ? above : change(above, cname(this.name));
+    return above < 0 ? above : change(above, cname(this.name), AT_SYMLINK_NOFOLLOW);
   }
 
   override setattr(changes: AttrChanges): number {
@@ -250,7 +252,7 @@ export class HostNode extends Inode implements Ownership {
     if (result === 0 && (changes.uid !== undefined || changes.gid !== undefined)) {
       const uid = changes.uid ?? 0xffffffff;
       const gid = changes.gid ?? 0xffffffff;
-      result = this.at((dirfd, name) => fchownat(dirfd, name, uid, gid, AT_SYMLINK_NOFOLLOW));
+      result = this.at((dirfd, name, flags) => fchownat(dirfd, name, uid, gid, flags));
     }
     if (result === 0 && changes.mode !== undefined) {
       const mode = changes.mode & 0o7777;
@@ -264,10 +266,14 @@ export class HostNode extends Inode implements Ownership {
         mtime?.sec ?? 0,
         mtime?.nsec ?? UTIME_OMIT,
       ]);
-      result = this.at((dirfd, name) => utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW));
+      result = this.at((dirfd, name, flags) => utimensat(dirfd, name, times, flags));
     }
     if (result === 0) this.stat();
     return result;
+  }
+  /** The host takes set-id bits away from what the sandbox writes to; the guest may have the right to keep them. */
+  keepPrivileges(): void {
+    if (this.type === S_IFREG && this.mode & 0o6000) this.setattr({ mode: this.mode & 0o7777 });
   }
   /** truncate(2) and ftruncate(2). */
   resize(size: number): number {
@@ -277,6 +283,7 @@ export class HostNode extends Inode implements Ownership {
     let result = this.openHost(true);
     if (result < 0) return result;
     result = ftruncate(this.write!.fd, size);
+    this.keepPrivileges();
     this.closeHost();
     return result;
   }
