@@ -2,6 +2,7 @@
  * Creating the sandbox process, and the parts of its jail that need C: namespaces, mounts, capabilities.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -196,22 +197,67 @@ int jl_empty_root(const char *scratch)
 	return R(chdir("/"));
 }
 
-/* Keeps only the capabilities of the masks, in every set, and forbids new privileges. */
-int jl_drop_capabilities(double lo, double hi)
+/*
+ * Capabilities belong to threads, and the JavaScript runtime has several: each drops its own, in a signal handler. Those
+ * that block all signals (some of the engine's helpers) keep theirs; the system call filter, which is on every thread,
+ * is what holds them. docs/security.md says so too.
+ */
+static uint32_t kept_capabilities[2];
+static volatile int threads_done, threads_failed;
+static int drop_own_capabilities(void)
 {
-	uint32_t keep[2] = { (uint32_t)lo, (uint32_t)hi };
-	for (int cap = 0; cap < 64; cap++)
-		if (!(keep[cap / 32] >> (cap % 32) & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL && errno != EPERM)
-			return -errno;
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct now[2], data[2] = { { 0 } };
+	struct __user_cap_data_struct now[2], data[2];
 	if (syscall(SYS_capget, &head, now) < 0)
 		return -errno;
-	for (int i = 0; i < 2; i++)
-		data[i].effective = data[i].permitted = now[i].permitted & keep[i];
-	if (syscall(SYS_capset, &head, data) < 0)
+	for (int i = 0; i < 2; i++) {
+		data[i].effective = data[i].permitted = now[i].permitted & kept_capabilities[i];
+		data[i].inheritable = 0;
+	}
+	return R(syscall(SYS_capset, &head, data));
+}
+static void on_drop(int signo)
+{
+	(void)signo;
+	int saved = errno;
+	if (drop_own_capabilities() < 0)
+		__atomic_add_fetch(&threads_failed, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&threads_done, 1, __ATOMIC_SEQ_CST);
+	errno = saved;
+}
+/*
+ * Keeps only the capabilities of the masks, in every set of every thread that takes signals, and forbids new privileges.
+ * Threads are found in /proc/self/task.
+ */
+int jl_drop_capabilities(double lo, double hi)
+{
+	kept_capabilities[0] = (uint32_t)lo;
+	kept_capabilities[1] = (uint32_t)hi;
+	for (int cap = 0; cap < 64; cap++)
+		if (!(kept_capabilities[cap / 32] >> (cap % 32) & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL && errno != EPERM)
+			return -errno;
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	const int signo = SIGRTMAX - 1;
+	struct sigaction sa = { .sa_handler = on_drop, .sa_flags = SA_RESTART };
+	if (sigaction(signo, &sa, NULL) < 0)
 		return -errno;
+	int self = (int)syscall(SYS_gettid), told = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	for (struct dirent *e; tasks && (e = readdir(tasks));) {
+		int tid = atoi(e->d_name);
+		if (tid > 0 && tid != self && syscall(SYS_tgkill, getpid(), tid, signo) == 0)
+			told++;
+	}
+	if (tasks)
+		closedir(tasks);
+	for (int tries = 0; __atomic_load_n(&threads_done, __ATOMIC_SEQ_CST) < told && tries < 20; tries++)
+		usleep(50);
+	/* The handler stays: a signal that is still on its way must find it. */
+	if (threads_failed)
+		return -EPERM;
+	int own = drop_own_capabilities();
+	if (own < 0)
+		return own;
 	return R(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 }
 int jl_set_dumpable(int on) { return R(prctl(PR_SET_DUMPABLE, on, 0, 0, 0)); }
