@@ -445,7 +445,7 @@ static void interrupted(const char *what, int flags, int limit) {
       sleep_ms(150);
       if (kind == 1) NEED(connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&a, n));
       else if (kind == 3) while (recv(s[1], b, sizeof b, 0) > 0) {}
-      else write(s[1], "ab", 2);
+      else write(s[1], "ab", 2), kind == 2 && (sleep_ms(20), write(s[1], "cd", 2));
       _exit(0);
     }
     alarms = 0;
