@@ -107,7 +107,8 @@ struct slot {
 	uint32_t tid;
 	uint32_t pid;
 	uint64_t regs[27];
-	uint64_t pad;
+	uint32_t cpu; /* where the thread ran when it posted */
+	uint32_t pad;
 	struct segment prefetch[PREFETCH_MAX];
 	struct segment outs[OUTS_MAX];
 	uint64_t pad2[2];

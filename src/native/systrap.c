@@ -42,6 +42,35 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
+/*
+ * Kernel and stub on one CPU take turns sleeping and waking each other, which is several times slower than looking at
+ * shared memory from two; and since each is idle half of the time, the host's balancer leaves them there. After some
+ * events in a row from our own CPU we move to another one, once.
+ */
+#define SAME_CPU_STREAK 16
+static void avoid_cpu_of(const struct slot *s)
+{
+	static int streak;
+	static const struct slot *last;
+	cpu_set_t all, others;
+	int cpu = sched_getcpu();
+	/* Only for one thread that calls and calls: threads that wake each other need both CPUs anyway. */
+	if ((int)(s->cpu & 0xfff) != cpu || s != last) {
+		streak = 0;
+		last = s;
+		return;
+	}
+	if (++streak < SAME_CPU_STREAK)
+		return;
+	streak = 0;
+	if (sched_getaffinity(0, sizeof all, &all) < 0)
+		return;
+	others = all;
+	CPU_CLR(cpu, &others);
+	if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+		sched_setaffinity(0, sizeof all, &all);
+}
+
 /* Address space for `count` windows of SLOT_SIZE bytes. */
 double sy_windows(int count)
 {
@@ -73,8 +102,10 @@ int sy_wait(char *base, const int32_t *active, int n, int start, struct info *in
 #define SCAN()                                                                                          \
 	for (int i_ = 0, k_ = start < n ? start : 0; i_ < n; i_++, k_ = k_ + 1 == n ? 0 : k_ + 1) {      \
 		struct slot *s_ = (struct slot *)(base + (size_t)active[k_] * SLOT_SIZE);                \
-		if (__atomic_load_n(&s_->state, __ATOMIC_ACQUIRE) == STATE_EVENT)                        \
+		if (__atomic_load_n(&s_->state, __ATOMIC_ACQUIRE) == STATE_EVENT) {                      \
+			avoid_cpu_of(s_);                                                                \
 			return k_;                                                                       \
+		}                                                                                        \
 	}
 	SCAN();
 	if (timeout_ns == 0)

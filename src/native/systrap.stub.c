@@ -378,6 +378,7 @@ static void prefetch(struct slot *slot, uint32_t nr)
 static void post(struct slot *slot, uint32_t event)
 {
 	slot->event = event;
+	rdtscp(&slot->cpu);
 	__atomic_store_n(&slot->state, STATE_EVENT, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&slot->kernel_waiting, __ATOMIC_SEQ_CST))
 		SYS3(__NR_futex, &slot->state, FUTEX_WAKE, 1);
