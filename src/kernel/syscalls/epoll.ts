@@ -21,7 +21,7 @@ const OP = { EPOLL_CTL_ADD: 1, EPOLL_CTL_DEL: 2, EPOLL_CTL_MOD: 3 };
 /** Most events in one epoll_wait: INT_MAX / sizeof(struct epoll_event). */
 const EVENTS_MAX = 178956970;
 /** Events that one epoll_wait reports, at most; more come with the next. */
-const BATCH = 1024;
+const BATCH = 65536;
 
 const bytes = new Uint8Array(BATCH * EVENT_SIZE);
 const view = new DataView(bytes.buffer);
