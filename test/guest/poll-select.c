@@ -29,9 +29,9 @@ int main(void) {
   sel("file", file);
   show("directory", dir, all);
   show("null", null, all);
-  show("closed", 77, all);
+  show("closed", 40, all);
   show("negative", -1, all);
-  sel("closed", 77);
+  sel("closed", 40); /* below 64: beyond its table, whose size differs, Linux does not look */
   show("pipe reader", p[0], all);
   show("pipe writer", p[1], all);
   sel("pipe reader", p[0]);
