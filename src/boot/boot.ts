@@ -109,7 +109,7 @@ class Sandbox implements HostWatcher {
     enterEmptyRoot();
     hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), O_DIRECTORY, 0, 0));
     const root = mountRoot(kernel, options, trees);
-    const task = makeTask(kernel, root, options.id, "init");
+    const task = makeTask(kernel, root, options.id, "init", options.bundle !== null);
     mountAll(kernel, task, options, trees);
     applyLinux(kernel, task, options.spec);
     finishRoot(options, trees, root);

@@ -102,7 +102,7 @@ export const SETUP_CREDENTIALS: Credentials = {
 };
 
 /** A task without a program yet, in a new address space, at the container's root. */
-export function makeTask(kernel: Kernel, root: Path, container: string, comm: string): Task {
+export function makeTask(kernel: Kernel, root: Path, container: string, comm: string, init = false): Task {
   const ctx = kernel.platform.createAddressSpace();
   if (typeof ctx === "number") throw new Refusal(`cannot make an address space: ${errnoName(-ctx)}`, -ctx);
   const task = createFirstTask(kernel, ctx, {
@@ -111,6 +111,8 @@ export function makeTask(kernel: Kernel, root: Path, container: string, comm: st
     cred: SETUP_CREDENTIALS,
     comm,
     container,
+    // As on Linux, signals that init left at their default do not reach it from inside. From outside (kill) they do.
+    unkillable: init,
   });
   if (task === null) {
     ctx.addressSpace.destroy();
