@@ -202,6 +202,8 @@ export const pivot_root = syscall("pivot_root", { new_root: cstring, put_old: cs
   mounts.attach(old.mount, mounts.topmost(put));
   if (above !== null && place !== null) mounts.attach(next.mount, { mount: above, dentry: place });
   if (kernel.rootMount === old.mount) kernel.rootMount = next.mount;
+  const { namespace } = task.fs;
+  if (namespace !== null && namespace.top === old.mount) namespace.top = next.mount;
   // Whoever had the old root as root or working directory gets the new one.
   for (const other of kernel.tasks.values()) {
     const { fs } = other;

@@ -1,8 +1,8 @@
 /**
  * unshare, setns, kcmp, personality, restart_syscall.
  *
- * Manual pages: unshare(2), setns(2), kcmp(2), personality(2), restart_syscall(2). Gap: no namespaces; kcmp tells equal
- * from different, without an order (the manual's value 3).
+ * Manual pages: unshare(2), setns(2), kcmp(2), personality(2), restart_syscall(2). Gaps: no namespaces but those of
+ * mounts, and none can be entered; kcmp tells equal from different, without an order (the manual's value 3).
  */
 import { EBADF, EINTR, EINVAL, EPERM, ESRCH } from "../abi/errno.ts";
 import { fd, flags, oneOf, pid, uint } from "../args.ts";
@@ -33,9 +33,13 @@ export const unshare = syscall(
     if (call.flags & CLONE_VM && task.mm.users > 1) return -EINVAL;
     const refused = checkNamespaces(task, call.flags);
     if (refused < 0) return refused;
-    if (call.flags & CLONE_FS && task.fs.users > 1) {
+    if (call.flags & (CLONE_FS | CLONE_NEWNS) && task.fs.users > 1) {
       task.fs.users--;
       task.fs = task.fs.copy();
+    }
+    if (call.flags & CLONE_NEWNS) {
+      const result = task.kernel.mounts.unshare(task.fs);
+      if (result < 0) return result;
     }
     if (call.flags & CLONE_FILES && task.files.users > 1) {
       task.files.users--;

@@ -2,7 +2,7 @@
  * New tasks: the first one of the sandbox, and those that clone, clone3, fork and vfork make.
  *
  * Source: clone(2), fork(2), vfork(2), RLIMIT_NPROC in getrlimit(2).
- * Gaps: namespaces (CLONE_NEW*), CLONE_INTO_CGROUP and set_tid are refused; CLONE_IO and CLONE_SYSVSEM mean nothing here.
+ * Gaps: namespaces but those of mounts (CLONE_NEW*), CLONE_INTO_CGROUP and set_tid are refused; CLONE_IO and CLONE_SYSVSEM mean nothing here.
  */
 
 import type { Context } from "../../platform/platform.ts";
@@ -131,11 +131,11 @@ function checkFlags(task: Task, request: CloneRequest): number {
   return checkNamespaces(task, flags);
 }
 
-/** No namespaces yet: what a kernel says that was built without them. */
+/** No namespaces but those of mounts yet: what a kernel says that was built without the others. */
 export function checkNamespaces(task: Task, flags: number): number {
   if ((flags & NAMESPACE_FLAGS) === 0) return 0;
   if ((flags & CLONE_NEWUSER) === 0 && !capable(task.cred, CAP_SYS_ADMIN)) return -EPERM;
-  return -EINVAL;
+  return (flags & NAMESPACE_FLAGS & ~CLONE_NEWNS) === 0 ? 0 : -EINVAL;
 }
 
 /** Makes the task. Its tid, or -errno. The parent of a vfork is left running: the caller blocks it. */
@@ -166,9 +166,15 @@ export function cloneTask(task: Task, request: CloneRequest): Task | number {
     if (task.mm.writeU32(request.pidfd, pidfd) < 0) return dropPidfd(task, pidfd, -EFAULT);
   }
 
+  const fs = flags & CLONE_FS ? task.fs : task.fs.copy();
+  if (flags & CLONE_FS) fs.users++;
+  const unshared = flags & CLONE_NEWNS ? kernel.mounts.unshare(fs) : 0;
   const { space } = task.mm;
-  const ctx = flags & CLONE_VM ? space.createContext() : space.fork();
-  if (typeof ctx === "number") return pidFile !== null ? dropPidfd(task, pidfd, ctx) : ctx;
+  const ctx = unshared < 0 ? unshared : flags & CLONE_VM ? space.createContext() : space.fork();
+  if (typeof ctx === "number") {
+    fs.release();
+    return pidFile !== null ? dropPidfd(task, pidfd, ctx) : ctx;
+  }
 
   let mm = task.mm;
   if (flags & CLONE_VM) mm.users++;
@@ -178,8 +184,6 @@ export function cloneTask(task: Task, request: CloneRequest): Task | number {
   }
   const files = flags & CLONE_FILES ? task.files : task.files.copy();
   if (flags & CLONE_FILES) files.users++;
-  const fs = flags & CLONE_FS ? task.fs : task.fs.copy();
-  if (flags & CLONE_FS) fs.users++;
 
   const owner = thread ? process : childProcess(task, request, tid);
   const child = new Task(kernel, tid, owner, mm, files, fs, task.cred);

@@ -149,7 +149,7 @@ export function retire(task: Task, status: number, stopped: boolean): void {
   }
   mm.release();
   releaseFiles(task);
-  task.fs.users--;
+  task.fs.release();
   process.actions.users--;
   userCounts(kernel, task.cred.uid).tasks--;
   flushQueue(task, task.signals.pending, () => true);

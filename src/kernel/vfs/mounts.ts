@@ -1,8 +1,8 @@
 /**
  * The mount table: which mounts sit where.
  *
- * Source: mount(2), mount_namespaces(7). There is one namespace; a container's tree is a mount without a parent of its
- * own. Gaps: propagation types are accepted and have no effect (there is nothing to propagate to).
+ * Source: mount(2), mount_namespaces(7). A namespace, like a container's tree, is what hangs below a mount that has no
+ * parent. Gaps: propagation types are accepted and have no effect (there is nothing to propagate to).
  *
  * Invariant: a mount's mountpoint is a dentry of its parent's file system and counts in that dentry's `mountedHere`; of
  * several mounts at one place each later one is mounted on the root of the one before.
@@ -10,6 +10,7 @@
 import { EBUSY, EINVAL, ELOOP, ENOSPC, ENOTDIR } from "../abi/errno.ts";
 import { S_IFDIR } from "../abi/stat.ts";
 import { type Dentry, Mount, type Path } from "./dentry.ts";
+import { type FsContext, MountNamespace } from "./fs-context.ts";
 import type { FileSystem } from "./inode.ts";
 
 /** Mounts at most (fs.mount-max). */
@@ -121,6 +122,41 @@ export class MountTable {
       }
     }
     return 0;
+  }
+
+  /** CLONE_NEWNS: gives the context a copy of every mount that it could reach. */
+  unshare(fs: FsContext): number {
+    let top = fs.root.mount;
+    while (top.parent !== null) top = top.parent;
+    const old = this.tree(top);
+    if (this.all.size + old.length > MOUNTS_MAX) return -ENOSPC;
+    const copies = new Map<Mount, Mount>();
+    for (const mount of old) {
+      const copy = this.mount(mount.fs, null, mount.flags, mount.root) as Mount;
+      copies.set(mount, copy);
+      if (mount !== top) this.attach(copy, { mount: copies.get(mount.parent!)!, dentry: mount.mountpoint! });
+    }
+    const translated = (path: Path): Path => ({ mount: copies.get(path.mount) ?? path.mount, dentry: path.dentry });
+    fs.root = translated(fs.root);
+    fs.cwd = translated(fs.cwd);
+    fs.namespace?.release();
+    fs.namespace = new MountNamespace(this, copies.get(top)!);
+    return 0;
+  }
+
+  /** Takes a whole tree down, its top included. */
+  dropTree(top: Mount): void {
+    const tree = this.tree(top);
+    for (let i = tree.length - 1; i >= 0; i--) this.drop(tree[i]!);
+  }
+
+  /** A mount is no longer in the table; what is open in it stays usable. */
+  private drop(mount: Mount): void {
+    this.detach(mount);
+    this.all.delete(mount);
+    const left = this.users.get(mount.fs)! - 1;
+    if (left > 0) this.users.set(mount.fs, left);
+    else this.users.delete(mount.fs);
   }
 
   /** Moves a mount to another place. */
