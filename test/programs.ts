@@ -4,7 +4,7 @@
  *
  *   # run: bash                 the interpreter and its arguments
  *   # needs: git gcc            Debian packages; the case is skipped when one is missing
- *   # timeout: 60               seconds in the sandbox, 40 without it
+ *   # timeout: 60               seconds in the sandbox, 120 without it: bounds for a busy machine
  *
  * A case works in an empty directory of its own under /tmp, which in the sandbox is memory over the host's.
  */
@@ -38,7 +38,7 @@ function load(file: string): Program {
     name: basename(file).replace(/\.[^.]+$/, ""),
     command: ["/bin/sh", "-c", wrapper, "sh", ...interpreter.split(" "), join(scripts, file)],
     needs: field("needs")?.split(" ") ?? [],
-    timeoutMs: Number(field("timeout") ?? 40) * 1000,
+    timeoutMs: Number(field("timeout") ?? 120) * 1000,
   };
 }
 

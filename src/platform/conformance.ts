@@ -124,6 +124,11 @@ export function platformConformance(
     test("int 0x80 is no system call that we know", () => {
       const ctx = guest(...MOV_EAX(20), 0xcd, 0x80, ...EXIT);
       go(ctx);
+      if (ctx.stop === STOP_FAULT) {
+        // A host without calls of 32-bit programs (ia32_emulation=0): the interrupt is none that may be raised.
+        expect(ctx.fault.signo).toBe(11);
+        return ctx.addressSpace.destroy();
+      }
       expect(ctx.stop).toBe(STOP_SYSCALL);
       expect(ctx.regs[REG.origRax * 2]).toBe(0xffffffff);
       ctx.resumeWithResult(-38);

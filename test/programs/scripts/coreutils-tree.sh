@@ -1,5 +1,5 @@
 # run: bash
-# timeout: 100
+# timeout: 300
 # A tree of 10,000 files: find, sort, sha256sum, cp -a, tar czf and back, du, rm -rf.
 set -e
 mkdir tree; cd tree

@@ -1,6 +1,6 @@
 # run: bash
 # needs: gcc libc6-dev
-# timeout: 60
+# timeout: 240
 # Compile and run: the preprocessor, compiler, assembler and linker as the guest's processes.
 cat > hello.c <<'END'
 #include <stdio.h>

@@ -1,6 +1,6 @@
 # run: bash
 # needs: git
-# timeout: 60
+# timeout: 240
 # git from init to gc: objects, index, branches, merges, log, stash, archive, fsck, clone over a path.
 export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000' GIT_CONFIG_NOSYSTEM=1
 git init -q -b main repo; cd repo; git config gc.auto 0

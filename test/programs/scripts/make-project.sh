@@ -1,6 +1,6 @@
 # run: bash
 # needs: gcc make libc6-dev
-# timeout: 100
+# timeout: 240
 # A project of 20 files built with make -j4: the job server's pipe, many short processes at once, then a second build.
 mkdir src; for i in $(seq 1 20); do
   printf '#include <stdio.h>\n#include <string.h>\n#include <stdlib.h>\nint f%d(int n) { char b[64]; snprintf(b, sizeof b, "%%d", n + %d); return atoi(b) + (int)strlen(b); }\n' $i $i > src/f$i.c

@@ -1,6 +1,6 @@
 # run: bash
 # needs: sqlite3
-# timeout: 60
+# timeout: 240
 # The sqlite3 shell: 100,000 inserts in one transaction, then some hundreds in their own, queries, backup, integrity.
 { echo 'create table t(id integer primary key, n integer, s text); begin;'; seq 1 100000 | awk '{ print "insert into t(n, s) values(" $1 * 7 % 1000 ", \"row " $1 "\");" }' | tr '"' "'"; echo 'commit;'; } | sqlite3 t.db
 sqlite3 t.db 'select count(*), sum(n), max(s) from t'
