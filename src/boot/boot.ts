@@ -5,6 +5,7 @@
  * instruction may run. Descriptors at start: see launch.ts.
  */
 
+import { hostname } from "node:os";
 import type { Plugin } from "../core/plugin.ts";
 import type { LaunchOptions } from "../core/sandbox.ts";
 import { syscallDeclarations } from "../generated/syscalls.ts";
@@ -31,6 +32,7 @@ import { PtracePlatform } from "../platform/ptrace/ptrace.ts";
 import { SystrapPlatform } from "../platform/systrap/systrap.ts";
 import { ControlServer, Refusal } from "./control.ts";
 import { CONTROL_FD, FIRST_GUEST_FD } from "./launch.ts";
+import { applyLimits } from "./limits.ts";
 import { applyLinux } from "./linux.ts";
 import { loadPluginHalves, SandboxPlugins } from "./plugins.ts";
 import { Requests } from "./requests.ts";
@@ -98,7 +100,7 @@ class Sandbox implements HostWatcher {
     this.kernel = new Kernel(platform, poller, log, syscallDeclarations);
     const kernel = this.kernel;
     kernel.hostInfo = hostInfo;
-    kernel.hostname = options.spec.hostname ?? "runts";
+    kernel.hostname = options.spec.hostname ?? (sharesHostName(options) ? hostname() : "runts");
     if (options.spec.domainname !== undefined) kernel.domainname = options.spec.domainname;
     if (options.strace !== null) kernel.tracer = new Tracer(kernel, logSink(2), options.strace);
     registerFileSystems(kernel);
@@ -114,9 +116,8 @@ class Sandbox implements HostWatcher {
     applyLinux(kernel, task, options.spec);
     finishRoot(options, trees, root);
     closeJail(log, options.platform);
-    const memory = options.spec.linux?.resources?.memory?.limit;
     const bound = new MemoryBound(kernel, hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART);
-    if (memory !== undefined && memory > 0) bound.limit = memory;
+    applyLimits(kernel, bound, options.spec.linux?.resources);
     catchSignals(this.signals[1]!);
     shortSlices(SLICE_NS);
     poller.watch(this.signals[0]!, POLLIN, this);
@@ -145,6 +146,11 @@ class Sandbox implements HostWatcher {
     const n = readFd(fd, bytes, bytes.length);
     for (let i = 0; i < n; i++) this.requests.signal(bytes[i]!, true);
   }
+}
+
+/** A container without a UTS namespace of its own has the host's name. */
+function sharesHostName({ spec, bundle }: LaunchOptions): boolean {
+  return bundle !== null && spec.linux?.namespaces?.some(({ type }) => type === "uts") !== true;
 }
 
 function openLog(path: string): number {

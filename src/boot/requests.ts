@@ -3,7 +3,6 @@
  */
 import type { ControlMethods, ExecParams, GuestProcess, LaunchOptions } from "../core/sandbox.ts";
 import { decodeName, encodeCString } from "../kernel/abi/bytes.ts";
-import { memoryUse } from "../kernel/fs/proc/usage.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { MemoryBound } from "../kernel/mm/oom.ts";
 import { kernelInfo, sendSignal, sendToGroup } from "../kernel/signal/send.ts";
@@ -18,6 +17,7 @@ import { closeFd, dupTo, openat2, renameat2, writeFd } from "../native/host.ts";
 import type { HostWatcher } from "../native/poller.ts";
 import { exitProcess } from "../native/sandbox.ts";
 import { type Answer, type ControlServer, Refusal } from "./control.ts";
+import { applyLimits } from "./limits.ts";
 import { seccompOf } from "./seccomp-profile.ts";
 import { makeTask, startProgram } from "./start.ts";
 import { openStdio, reopenStdio } from "./stdio.ts";
@@ -90,7 +90,6 @@ export class Requests {
   private readonly channels = new Map<number, WaiterChannel>();
   private readonly statuses = new Map<number, number>();
   /** Most memory seen, for stats. */
-  private memoryMax = 0;
 
   /** The container's profile, for its first process and those of exec. */
   private readonly seccomp: Seccomp | null;
@@ -204,8 +203,7 @@ export class Requests {
     methods.set("processes", () => ({ processes: this.living().map((process) => this.describe(process)) }));
     methods.set("stats", () => this.stats());
     methods.set("update", ({ resources }: ControlMethods["update"]["params"]) => {
-      const limit = resources.memory?.limit;
-      if (limit !== undefined && limit !== 0) bound.limit = limit < 0 ? bound.defaultLimit : limit;
+      applyLimits(kernel, bound, resources);
       return {};
     });
     void root;
@@ -267,28 +265,16 @@ export class Requests {
 
   private stats(): ControlMethods["stats"]["result"] {
     const { kernel } = this.context;
-    let memory = 0;
-    let cpu = 0;
-    const seen = new Set<unknown>();
-    const processes = this.living();
-    for (const process of processes) {
-      cpu += processCpuNs(process);
-      const { mm } = process.leader;
-      if (seen.has(mm)) continue;
-      seen.add(mm);
-      memory += memoryUse(kernel, mm, null).resident;
-    }
-    const init = kernel.init;
-    const ended = init === null ? 0 : init.childrenUserTime + init.childrenSystemTime;
-    this.memoryMax = Math.max(this.memoryMax, memory);
+    const { cgroup } = kernel;
+    const memory = cgroup.memoryUsed();
     const kernelNs = readClock(2 /* CLOCK_PROCESS_CPUTIME_ID */);
     return {
-      cpuUserNs: cpu + ended,
+      cpuUserNs: cgroup.cpuTimeNs(),
       cpuKernelNs: kernelNs.sec * 1e9 + kernelNs.nsec,
       memoryBytes: memory,
-      memoryMaxBytes: this.memoryMax,
+      memoryMaxBytes: cgroup.memoryPeak,
       memoryCacheBytes: 0,
-      processes: processes.reduce((n, process) => n + process.tasks.length, 0),
+      processes: this.living().reduce((n, process) => n + process.tasks.length, 0),
       interfaces: [
         {
           name: "lo",

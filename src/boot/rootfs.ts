@@ -28,11 +28,16 @@ import {
 import type { FileSystem } from "../kernel/vfs/inode.ts";
 import { resolve } from "../kernel/vfs/namei.ts";
 import { makeDirectory, makeNode } from "../kernel/vfs/names.ts";
+import { ST, ST_LENGTH, statHost } from "../native/files.ts";
+import { closeFd, openat2 } from "../native/host.ts";
 import { openTree, setMountAttributes } from "../native/sandbox.ts";
 
 const AT_FDCWD = -100;
 const LOOKUP_FOLLOW = 1;
 const ENOENT = 2;
+const O_RDWR = 2;
+const O_CLOEXEC = 0o2000000;
+const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFDIR = 0o040000;
 const MOUNT_ATTR_RDONLY = 1;
@@ -110,12 +115,29 @@ export function openHostTrees(options: LaunchOptions): HostTrees {
     if (!isBind(mount)) continue;
     const source = mount.source ?? "";
     const ro = options.overlay === "memory" && options.bundle !== null ? true : (mount.options ?? []).includes("ro");
-    const fd = openTree(encodeCString(source), attributes(ro));
+    const fd = usable(openTree(encodeCString(source), attributes(ro)));
     if (fd < 0) throw new Error(`mount ${source} to ${mount.destination}: ${errnoName(-fd)}`);
     binds.set(mount, fd);
   }
   return { root, binds, made: new Map() };
 }
+
+/**
+ * A descriptor of a tree that is a single file, opened for use: inside the jail it could not be opened any more. For
+ * writing too if that may be; the mount's flags go with it.
+ */
+function usable(tree: number): number {
+  if (tree < 0) return tree;
+  const result = statHost(tree, EMPTY_NAME, attributesOut);
+  if (result < 0 || (attributesOut[ST.mode]! & S_IFMT) !== S_IFREG) return tree;
+  const path = encodeCString(`/proc/self/fd/${tree}`);
+  const writable = openat2(AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0, 0);
+  const fd = writable >= 0 ? writable : openat2(AT_FDCWD, path, O_CLOEXEC, 0, 0);
+  closeFd(tree);
+  return fd;
+}
+const attributesOut = new Float64Array(ST_LENGTH);
+const EMPTY_NAME = encodeCString("");
 
 /** Makes the file systems of a mount's type for which `wanted` is true. One that is refused ends the start. */
 export function makeEarly(

@@ -20,12 +20,14 @@ import type { Path } from "../kernel/vfs/dentry.ts";
 import { FdTable } from "../kernel/vfs/fd-table.ts";
 import type { File } from "../kernel/vfs/file.ts";
 import { FsContext } from "../kernel/vfs/fs-context.ts";
-import { resolve } from "../kernel/vfs/namei.ts";
+import { KernelIo } from "../kernel/vfs/io.ts";
+import { openAt, resolve } from "../kernel/vfs/namei.ts";
 import { Refusal } from "./control.ts";
 
 const AT_FDCWD = -100;
 const LOOKUP_FOLLOW = 1;
 const S_IFDIR = 0o040000;
+const S_IFREG = 0o100000;
 const RLIMIT_NAMES = [
   "CPU",
   "FSIZE",
@@ -160,7 +162,7 @@ export function startProgram(
     task.fs.cwd = cwd;
 
     task.seccomp = seccomp;
-    const env = oci.env ?? [];
+    const env = withHome(task, oci.env ?? []);
     const { file, name } = findProgram(task, args[0] ?? "", env);
     const result = exec(task, { file, name, argv: args.map(encodeName), envp: env.map(encodeName) });
     if (result !== NO_RETURN) throw new Refusal(`exec "${args[0]}": ${text(-result)}`, -result);
@@ -171,6 +173,32 @@ export function startProgram(
     throw error;
   }
 }
+
+/** As runc: HOME is that of the user database where the environment has none. */
+function withHome(task: Task, env: readonly string[]): readonly string[] {
+  if (env.some((entry) => entry.startsWith("HOME="))) return env;
+  const text = readWhole(task, "/etc/passwd");
+  const fields = text.split("\n").map((line) => line.split(":"));
+  const home = fields.find((entry) => entry.length >= 6 && entry[2] === String(task.cred.uid))?.[5];
+  return [...env, `HOME=${home || "/"}`];
+}
+
+/** A text of the container; empty where it cannot be read. */
+function readWhole(task: Task, path: string): string {
+  const file = openAt(task, AT_FDCWD, path, 0, 0);
+  if (typeof file === "number") return "";
+  const parts: Uint8Array[] = [];
+  for (let at = 0; at < TEXT_MAX; ) {
+    const io = new KernelIo(new Uint8Array(65536));
+    const n = file.inode?.type === S_IFREG ? file.read(task, io, at) : 0;
+    if (n <= 0) break;
+    parts.push(io.buffer.subarray(0, n));
+    at += n;
+  }
+  file.release();
+  return Buffer.concat(parts).toString("latin1");
+}
+const TEXT_MAX = 4 * 1024 * 1024;
 
 /** Opens the program as execvp(3) finds it. */
 function findProgram(task: Task, program: string, env: readonly string[]): { file: File; name: string } {

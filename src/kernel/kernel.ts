@@ -22,6 +22,7 @@ import {
 } from "../platform/platform.ts";
 import { ENOSYS } from "./abi/errno.ts";
 import { SYSCALL_NAMES } from "./abi/syscall-numbers.ts";
+import { Cgroup } from "./cgroup.ts";
 import { type HostInfo, NO_HOST_INFO } from "./fs/proc/host-info.ts";
 import type { FileSystemTypes } from "./fs/types.ts";
 import { Futexes } from "./futex/futex.ts";
@@ -81,6 +82,8 @@ export class Kernel {
   console: Tty | null = null;
   /** Pseudo terminals, by number. */
   readonly ptys = new PtyTable();
+  /** Limits of the container, and what is used of them. */
+  readonly cgroup = new Cgroup(this);
   readonly devices = new DeviceRegistry();
   readonly mounts = new MountTable();
   /** Socket families and the network namespace. */

@@ -1,6 +1,7 @@
 /** The built-in file system types, by the names that mounts use, and the devices. Boot calls it before the first mount. */
 import { EINVAL } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
+import { CgroupFs } from "./cgroup/cgroup-fs.ts";
 import { registerDevices, registerPseudoFileSystems } from "./dev/register.ts";
 import { Tmpfs, type TmpfsOptions } from "./tmpfs/tmpfs.ts";
 
@@ -48,9 +49,9 @@ export function registerFileSystems(kernel: Kernel): void {
       return fs instanceof Tmpfs ? fs.reconfigure(parsed) : 0;
     },
   });
-  // There are no cgroups and no message queues inside; what looks for their directories finds them, empty.
-  for (const type of ["cgroup", "cgroup2", "mqueue"])
-    types.set(type, { make: () => new Tmpfs(kernel, { type, mode: type === "mqueue" ? 0o1777 : 0o555, inodes: 64 }) });
+  for (const type of ["cgroup", "cgroup2"]) types.set(type, { make: () => new CgroupFs(kernel) });
+  // There are no message queues inside; what looks for their directory finds it, empty.
+  types.set("mqueue", { make: () => new Tmpfs(kernel, { type: "mqueue", mode: 0o1777, inodes: 64 }) });
   registerPseudoFileSystems(kernel);
   registerDevices(kernel);
 }

@@ -156,7 +156,7 @@ function cpuCount(task: Task): number {
 }
 /** The processors that a task may use, in ascending order. */
 function affinityOf(target: Task): number[] {
-  return target.sched.affinity ?? Array.from({ length: cpuCount(target) }, (_, cpu) => cpu);
+  return target.sched.affinity ?? target.kernel.cgroup.cpus();
 }
 
 export const sched_getaffinity = syscall(
@@ -180,8 +180,7 @@ export const sched_setaffinity = syscall("sched_setaffinity", { pid, cpusetsize:
   const target = call.pid < 0 ? -ESRCH : find(task, call.pid);
   if (typeof target === "number") return target;
   if (!owns(task, target)) return -EPERM;
-  const cpus: number[] = [];
-  for (let cpu = 0; cpu < cpuCount(task); cpu++) if ((bytes[cpu >> 3]! >> (cpu & 7)) & 1) cpus.push(cpu);
+  const cpus = task.kernel.cgroup.cpus().filter((cpu) => (bytes[cpu >> 3]! >> (cpu & 7)) & 1);
   if (cpus.length === 0) return -EINVAL;
   target.sched = { ...target.sched, affinity: cpus };
   // The host schedules, and its vDSO tells where a thread runs.

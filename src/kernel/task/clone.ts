@@ -153,6 +153,7 @@ export function cloneTask(task: Task, request: CloneRequest): Task | number {
     !capable(task.cred, CAP_SYS_ADMIN)
   )
     return -EAGAIN;
+  if (kernel.cgroup.full()) return -EAGAIN;
   const tid = kernel.allocatePid();
   if (tid === 0) return -EAGAIN;
   const thread = (flags & CLONE_THREAD) !== 0;

@@ -166,7 +166,7 @@ export function statm(task: Task): string {
 
 /** Processors that the task may run on. */
 function affinity(kernel: Kernel, task: Task): number[] {
-  return task.sched.affinity ?? Array.from({ length: kernel.hostInfo.cpuCount }, (_, cpu) => cpu);
+  return task.sched.affinity ?? kernel.cgroup.cpus();
 }
 /** "0-1,4": a list of numbers in Linux' range format. */
 export function rangeList(numbers: readonly number[]): string {
