@@ -2,10 +2,12 @@
  * The whole test suite: `bun build.ts test [word…]` builds and then comes here.
  *
  * Groups, in order: unit (beside the code), guest (conformance programs), programs (real ones), errors (bad input),
- * stress. A word selects the cases whose name contains it, as in `bun build.ts test futex` or `guest/pipe@ptrace`.
+ * clients (containerd, Docker, Podman), stress. A word selects the cases whose name contains it, as in
+ * `bun build.ts test futex` or `guest/pipe@ptrace`.
  * RUNTS_PLATFORMS selects platforms, RUNTS_JOBS how many cases run at once, RUNTS_VERBOSE=1 names each that passed.
  */
 import { availableParallelism } from "node:os";
+import { clientGroup } from "./clients/clients.ts";
 import { errorGroup } from "./errors.ts";
 import { guestGroup } from "./guest.ts";
 import { installPackages } from "./harness/packages.ts";
@@ -44,6 +46,7 @@ const groups: Group[] = [
   guestGroup(filters),
   programGroup(filters),
   errorGroup(filters),
+  clientGroup(filters),
   stressGroup(filters),
 ];
 const totals: Totals = { passed: 0, failed: 0, skipped: 0 };

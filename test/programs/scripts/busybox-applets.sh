@@ -1,5 +1,5 @@
 # run: busybox sh
-# needs: busybox
+# needs: busybox-static
 # Many applets in a row, each a fresh process of the same static binary.
 mkdir -p tree/a/b; echo hello > tree/a/one; echo world > tree/a/b/two; ln -s one tree/a/link
 busybox find tree | busybox sort

@@ -1,5 +1,5 @@
 # run: busybox sh
-# needs: busybox
+# needs: busybox-static
 # A tour through the shell itself: expansion, loops, functions, pipes, here-documents, traps, job waits, redirections.
 set -u
 echo "args $# home ${HOME:-none}"

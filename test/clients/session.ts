@@ -1,0 +1,71 @@
+/**
+ * The tests of one client: they share what is dear to set up (a daemon, an image), run one after the other, and after
+ * each nothing may be left. The client starts with its first test and stops after its last.
+ */
+import { whyMissing } from "../harness/packages.ts";
+import { isRoot } from "../harness/sandbox.ts";
+import { type Case, fail, matches, type Outcome, pass, skip } from "../harness/suite.ts";
+import type { Arena } from "./arena.ts";
+import { leftBehind, snapshot } from "./leftovers.ts";
+
+export interface Client {
+  arena: Arena;
+  /** Directories whose entries must be the same before and after a test. */
+  state: readonly string[];
+  /** Appended to a failure: the end of a daemon's log. */
+  log?(): string;
+  close(): Promise<void>;
+}
+
+export interface ClientTest<T extends Client> {
+  name: string;
+  /** Gives what is wrong, one line or more each. */
+  run(client: T): Promise<string[]>;
+}
+
+export interface ClientTests<T extends Client> {
+  name: string;
+  /** Debian packages. */
+  needs: readonly string[];
+  open(): Promise<T>;
+  tests: readonly ClientTest<T>[];
+}
+
+export function clientCases<T extends Client>(client: ClientTests<T>, filters: readonly string[]): Case[] {
+  let opened: Promise<T> | undefined;
+  let queue: Promise<unknown> = Promise.resolve();
+  const wanted = client.tests
+    .map((test) => ({ name: `clients/${client.name}/${test.name}`, test }))
+    .filter(({ name }) => matches(name, filters));
+  let left = wanted.length;
+
+  const one = async (test: ClientTest<T>): Promise<Outcome> => {
+    if (!isRoot) return skip("a daemon of the test's own needs root");
+    const missing = whyMissing(client.needs);
+    if (missing) return skip(missing);
+    opened ??= client.open();
+    const ready = await opened;
+    const before = snapshot(ready.arena, ready.state);
+    const problems = await test.run(ready);
+    const remains = await leftBehind(before);
+    if (remains.length > 0) problems.push(`left behind:\n  ${remains.join("\n  ")}`);
+    if (problems.length === 0) return pass;
+    const log = ready.log?.();
+    return fail(problems.join("\n") + (log ? `\nthe client's log:\n${log}` : ""));
+  };
+
+  return wanted.map(({ name, test }) => ({
+    name,
+    run() {
+      const turn = queue.then(async () => {
+        try {
+          return await one(test);
+        } finally {
+          if (--left === 0 && opened) await opened.then((ready) => ready.close()).catch(() => undefined);
+        }
+      });
+      queue = turn.catch(() => undefined);
+      return turn;
+    },
+  }));
+}
