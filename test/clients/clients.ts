@@ -4,9 +4,10 @@
  */
 import type { Case, Group } from "../harness/suite.ts";
 import { containerdCases } from "./containerd.ts";
+import { dockerCases } from "./docker.ts";
 import { podmanCases } from "./podman.ts";
 
-const clients = [containerdCases, podmanCases];
+const clients = [containerdCases, dockerCases, podmanCases];
 
 /** In turns, so that the clients run beside one another: the tests of one of them wait for each other. */
 function interleave(lists: Case[][]): Case[] {
