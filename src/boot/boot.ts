@@ -40,6 +40,7 @@ import { finishRoot, makeEarly, mountAll, mountRoot, openHostTrees } from "./roo
 import { closeFilter } from "./seccomp.ts";
 import { makeTask } from "./start.ts";
 import { reopenStdio } from "./stdio.ts";
+import { titleStubs } from "./titles.ts";
 import { MessageReader, sendMessage } from "./wire.ts";
 
 const POLLIN = 1;
@@ -115,6 +116,7 @@ class Sandbox implements HostWatcher {
     mountAll(kernel, task, options, trees);
     applyLinux(kernel, task, options.spec);
     finishRoot(options, trees, root);
+    titleStubs(kernel);
     closeJail(log, options.platform);
     const bound = new MemoryBound(kernel, hostInfo.memTotal * 1024 * DEFAULT_MEMORY_PART);
     applyLimits(kernel, bound, options.spec.linux?.resources);

@@ -246,6 +246,9 @@ int sy_children_pending(void)
 	return 1;
 }
 
+/* Bytes of a stub's arguments, with their NULs. */
+#define TITLE_SIZE 256
+
 struct spawn {
 	int stub, fds[4], empty_root, flags;
 };
@@ -274,7 +277,10 @@ static int spawn_child(void *arg)
 	for (int i = 0; i < 4; i++)
 		close(fds[i]);
 	syscall(SYS_close_range, 7, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
-	char *argv[] = { "runts-stub", NULL }, *envp[] = { NULL };
+	/* Empty arguments make room for the guest's, which the kernel puts there for ps: src/boot/titles.ts. */
+	char *argv[1 + TITLE_SIZE - sizeof "runts-stub" + 1] = { "runts-stub" }, *envp[] = { NULL };
+	for (unsigned i = 1; i < sizeof argv / sizeof *argv - 1; i++)
+		argv[i] = "";
 	syscall(SYS_execveat, fds[4], "", argv, envp, AT_EMPTY_PATH);
 	_exit(96);
 }

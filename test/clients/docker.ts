@@ -284,7 +284,7 @@ const tests: ClientTest<Docker>[] = [
       "the detached exec",
       async () => (await d.run(["exec", "server", "test", "-e", "/tmp/detached"])).status === 0,
     );
-    d.expect("top", await d.does(["top", "server"]), /^UID +PID .*\n.+/);
+    d.expect("top", await d.does(["top", "server"]), /^UID +PID .*\n.* sh -c trap/);
     await d.does(["kill", "-s", "USR1", "server"]);
     await d.wait("the signal", async () => (await d.run(["logs", "server"])).stdout.includes("usr1"));
     await d.does(["stop", "-t", "10", "server"]);
