@@ -148,8 +148,7 @@ function startProcess(options: LaunchOptions, fds: Int32Array): number {
   const uid = process.geteuid!();
   const gid = process.getegid!();
   const root = uid === 0;
-  const base =
-    CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | (options.network === "host" ? 0 : CLONE_NEWNET);
+  const base = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET;
   const attempt = (flags: number): number =>
     launchProcess(
       Buffer.from("/proc/self/exe\0"),

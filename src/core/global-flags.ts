@@ -19,7 +19,7 @@ export const globalFlags = {
   network: flag.string({
     value: "KIND",
     default: "sandbox",
-    help: "sandbox (own stack), host (the host's sockets) or none (loopback only)",
+    help: "sandbox (own stack), none (loopback only) or host (not there yet: as sandbox, with a warning)",
     schema: (v) => v.picklist(["sandbox", "host", "none"], 'expected "sandbox", "host" or "none"'),
   }),
   config: flag.string({ value: "FILE", help: "read this configuration file, and no other" }),

@@ -44,7 +44,7 @@ export interface LaunchOptions {
   overlay: "none" | "memory";
   /** Name of a registered platform. */
   platform: string;
-  /** "sandbox" (own stack), "host" (pass-through sockets), "none" (loopback only). */
+  /** "sandbox" (own stack), "host" (pass-through sockets: not there yet), "none" (loopback only). */
   network: "sandbox" | "host" | "none";
   debug: boolean;
   /** null: off; [] : every call; otherwise the calls named. */

@@ -11,6 +11,7 @@ import { isatty } from "node:tty";
 import { type CommandContext, command } from "../command.ts";
 import { programError } from "../exec-error.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
+import { chooseNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
 import type { LaunchOptions } from "../sandbox.ts";
 import { exitCodeOf, forwardSignals } from "../signals.ts";
@@ -64,7 +65,7 @@ async function run(context: CommandContext, values: FlagValues<typeof flags>, ar
     spec,
     overlay: values.readOnly ? "none" : "memory",
     platform,
-    network: globals.network as LaunchOptions["network"],
+    network: chooseNetwork(globals, log),
     debug: globals.debug,
     strace: straceNames(globals["strace"]),
     debugLog: globals.debugLog ?? null,

@@ -6,12 +6,14 @@
  * `create` undoes what was done; the sandbox dies with the command until it is committed, so a killed `create` leaves a
  * directory that reads as a stopped container and nothing else.
  */
+
 import { closeSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { CommandContext } from "../command.ts";
 import { describe, MESSAGES, RuntimeError } from "../errors.ts";
 import { programError } from "../exec-error.ts";
 import type { HostCalls } from "../host-calls.ts";
+import { chooseNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
 import type { ContainerStatus, ContainerView, OciState } from "../plugin.ts";
 import type {
@@ -316,7 +318,7 @@ export class Containers {
       spec: metadata.spec,
       overlay: "none",
       platform: metadata.platform,
-      network: globals.network as LaunchOptions["network"],
+      network: chooseNetwork(globals, this.context.log),
       debug: globals.debug,
       strace: straceNames(globals["strace"]),
       // The container's standard error is its own: the kernel writes to it only when somebody wants to watch.
