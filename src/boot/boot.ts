@@ -71,7 +71,7 @@ export async function boot(_args: readonly string[], builtIns: readonly Plugin[]
   const seq = first.message.seq;
   try {
     const sandbox = new Sandbox(options, await loadPluginHalves(options, builtIns));
-    sendMessage(CONTROL_FD, { seq, result: {} });
+    sendMessage(CONTROL_FD, { seq, result: { warnings: sandbox.warnings } });
     await sandbox.run();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
@@ -85,6 +85,8 @@ class Sandbox implements HostWatcher {
   private readonly kernel: Kernel;
   private readonly requests: Requests;
   private readonly signals = new Int32Array(2);
+  /** What of the spec could not be done: for the launching command's log. */
+  readonly warnings: string[] = [];
 
   constructor(options: LaunchOptions, halves: Awaited<ReturnType<typeof loadPluginHalves>>) {
     const log = new KernelLog(logSink(options.debugLog === null ? 2 : openLog(options.debugLog)), options.debug);
@@ -113,8 +115,12 @@ class Sandbox implements HostWatcher {
     hostInfo.procFd = Math.max(-1, openat2(-100, encodeCString("/proc"), O_DIRECTORY, 0, 0));
     const root = mountRoot(kernel, options, trees);
     const task = makeTask(kernel, root, options.id, "init", options.bundle !== null);
-    mountAll(kernel, task, options, trees);
-    applyLinux(kernel, task, options.spec);
+    const warn = (text: string) => {
+      this.warnings.push(text);
+      log.warn(text);
+    };
+    mountAll(kernel, task, options, trees, warn);
+    applyLinux(kernel, task, options.spec, warn);
     finishRoot(options, trees, root);
     titleStubs(kernel);
     closeJail(log, options.platform);

@@ -14,7 +14,7 @@ import {
   type SandboxLauncher,
 } from "../core/sandbox.ts";
 import { closeFd, killProcess, socketpair, unixConnect, unixSocket, waitChild } from "../native/host.ts";
-import { launchProcess } from "../native/sandbox.ts";
+import { launchProcess, openNetworkNamespace } from "../native/sandbox.ts";
 import { MessageReader, sendMessage } from "./wire.ts";
 
 const CLONE_NEWNS = 0x20000;
@@ -42,6 +42,7 @@ class Handle implements SandboxHandle {
   private readonly reader = new MessageReader();
   private readonly waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   private seq = 0;
+  warnings: readonly string[] = [];
   private gone = false;
   private readonly buffer = Buffer.alloc(65536);
   private closed = false;
@@ -127,7 +128,7 @@ async function launch(options: LaunchOptions): Promise<SandboxHandle> {
     closeFd(theirs);
     const handle = new Handle(ours, pid, startTimeOf(pid), true);
     try {
-      await handle.request("launch" as never, options as never);
+      ({ warnings: handle.warnings } = await handle.request("launch" as never, options as never));
     } catch (error) {
       await handle.kill();
       throw error instanceof ControlError ? new RuntimeError("sandbox", error.message) : error;
@@ -148,7 +149,8 @@ function startProcess(options: LaunchOptions, fds: Int32Array): number {
   const uid = process.geteuid!();
   const gid = process.getegid!();
   const root = uid === 0;
-  const base = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET;
+  const netns = networkNamespaceOf(options);
+  const base = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | (netns >= 0 ? 0 : CLONE_NEWNET);
   const attempt = (flags: number): number =>
     launchProcess(
       Buffer.from("/proc/self/exe\0"),
@@ -162,18 +164,28 @@ function startProcess(options: LaunchOptions, fds: Int32Array): number {
       Buffer.from(root ? "0 0 4294967295\0" : `${uid} ${uid} 1\0`),
       Buffer.from(root ? "0 0 4294967295\0" : `${gid} ${gid} 1\0`),
       root ? 0 : 1,
-      -1,
+      netns,
       options.terminal ? FIRST_GUEST_FD : 0,
       options.dieWithParent ? 1 : 0,
     );
   let pid = attempt(base | CLONE_NEWUSER);
   if ((pid === -EPERM || pid === -ENOSPC || pid === -EINVAL) && root) pid = attempt(base);
+  if (netns >= 0) closeFd(netns);
   if (pid < 0)
     throw new RuntimeError(
       "host",
       `cannot create the sandbox process (errno ${-pid})${pid === -EPERM ? ": the host forbids user namespaces to this user" : ""}`,
     );
   return pid;
+}
+
+/** A descriptor of the network namespace that the spec has the container join, or -1. */
+function networkNamespaceOf({ spec, network }: LaunchOptions): number {
+  const path = spec.linux?.namespaces?.find(({ type }) => type === "network")?.path;
+  if (!path || network !== "sandbox") return -1;
+  const fd = openNetworkNamespace(Buffer.from(`${path}\0`));
+  if (fd < 0) throw new RuntimeError("host", `cannot open the network namespace ${path} (errno ${-fd})`, { path });
+  return fd;
 }
 
 /** Keeps the kernel process small: one collector thread, a modest heap growth. */

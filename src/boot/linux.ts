@@ -1,7 +1,7 @@
 /**
  * The spec's `linux` section as far as it is about the container's tree: masked and read-only paths, devices, sysctls.
  *
- * Source: OCI config-linux.md. What cannot be done is a warning in the log, as runc's for what a host lacks.
+ * Source: OCI config-linux.md. What cannot be done is a warning to the command, as runc's for what a host lacks.
  */
 import type { Spec } from "../core/spec/schema.ts";
 import { encodeName } from "../kernel/abi/bytes.ts";
@@ -25,10 +25,10 @@ const TYPES: Readonly<Record<string, number>> = { c: 0o020000, u: 0o020000, b: 0
 const EEXIST = 17;
 
 /** Applies the section; `task` has all capabilities and sees the container's tree. */
-export function applyLinux(kernel: Kernel, task: Task, spec: Spec): void {
+export function applyLinux(kernel: Kernel, task: Task, spec: Spec, report: (text: string) => void): void {
   const { linux } = spec;
   if (linux === undefined) return;
-  const warn = (what: string, errno: number) => kernel.log.warn(`${what}: ${errnoName(-errno)}`);
+  const warn = (what: string, errno: number) => report(`${what}: ${errnoName(-errno)}`);
   for (const device of linux.devices ?? []) {
     const problem = makeDevice(task, device);
     if (problem < 0) warn(`device ${device.path}`, problem);

@@ -191,17 +191,30 @@ export function finishRoot(options: LaunchOptions, trees: HostTrees, root: Path)
   if (sealed < 0) throw new Error(`cannot make the root read-only: ${errnoName(-sealed)}`);
 }
 
-/** Mounts the spec's mounts, as `task` (with all capabilities) sees the paths. Warnings go to the log. */
-export function mountAll(kernel: Kernel, task: Task, options: LaunchOptions, trees: HostTrees): void {
+/**
+ * Mounts the spec's mounts, as `task` (with all capabilities) sees the paths. A volume that cannot be mounted ends the
+ * start: what is written to its place would be lost. Of others the command is told.
+ */
+export function mountAll(
+  kernel: Kernel,
+  task: Task,
+  options: LaunchOptions,
+  trees: HostTrees,
+  warn: (text: string) => void,
+): void {
   const given = options.spec.mounts ?? [];
   const missing = ALWAYS.filter(({ destination }) => !given.some((mount) => mount.destination === destination));
   for (const mount of [...missing, ...given]) {
-    const problem = mountOne(kernel, task, mount, trees);
-    if (problem !== null) kernel.log.warn(`mount on ${mount.destination}: ${problem}`);
+    const problem = mountOne(kernel, task, mount, trees, options.overlay === "memory" && options.bundle !== null);
+    if (problem === null) continue;
+    const text = `mount on ${mount.destination}: ${problem}`;
+    if (isBind(mount)) throw new Error(text);
+    warn(text);
   }
 }
 
-function mountOne(kernel: Kernel, task: Task, oci: OciMount, trees: HostTrees): string | null {
+/** `overlaid`: what is written to a volume stays in memory. */
+function mountOne(kernel: Kernel, task: Task, oci: OciMount, trees: HostTrees, overlaid: boolean): string | null {
   const { flags, own } = ownOptions(oci);
   const early = trees.made.get(oci);
   let fs: FileSystem;
@@ -211,8 +224,11 @@ function mountOne(kernel: Kernel, task: Task, oci: OciMount, trees: HostTrees): 
     const settings = tmpfsOptions(kernel, own);
     if (typeof settings === "number") return errnoName(-settings);
     fs = new DevFs(kernel, { ...settings, mode: 0o755 });
-  } else if (isBind(oci)) fs = new HostFs(kernel, trees.binds.get(oci)!, { readonly: (flags & MNT_RDONLY) !== 0 });
-  else {
+  } else if (isBind(oci)) {
+    const readonly = (flags & MNT_RDONLY) !== 0;
+    const host = new HostFs(kernel, trees.binds.get(oci)!, { readonly: readonly || overlaid });
+    fs = overlaid && !readonly ? new OverlayFs(kernel, host, new Tmpfs(kernel, { mode: 0o755 })) : host;
+  } else {
     const type = kernel.fileSystemTypes.get(oci.type ?? "");
     if (type === undefined) return `unknown file system type "${oci.type ?? ""}", left out`;
     const made = type.make(kernel, oci.source ?? oci.type ?? "none", own);

@@ -22,6 +22,7 @@ export const globalFlags = {
     help: "sandbox (own stack), none (loopback only) or host (not there yet: as sandbox, with a warning)",
     schema: (v) => v.picklist(["sandbox", "host", "none"], 'expected "sandbox", "host" or "none"'),
   }),
+  overlay: flag.boolean({ help: "what a container writes to its root and volumes goes to memory, not to the host" }),
   config: flag.string({ value: "FILE", help: "read this configuration file, and no other" }),
   systemdCgroup: flag.boolean({ help: "cgroupsPath is systemd's slice:prefix:name" }),
   rootless: flag.string({

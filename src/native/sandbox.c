@@ -50,7 +50,8 @@ static int write_file(const char *path, const char *text)
  *
  * fds: nfds descriptors that become 0, 1, 2… of the new process; every other one is closed. flags: CLONE_NEW*.
  * uid_map, gid_map: text for /proc/PID/uid_map and gid_map, empty without CLONE_NEWUSER; setgroups_deny: as an
- * unprivileged user must. netns: descriptor of a network namespace to join, or -1. tty: if not 0, the descriptor of the new process that becomes its
+ * unprivileged user must. netns: descriptor of a network namespace to join, or -1 (the calling thread is in it for a
+ * moment: the child, in a user namespace of its own, might not enter). tty: if not 0, the descriptor of the new process that becomes its
  * controlling terminal. die: SIGKILL it when the calling thread's process ends.
  *
  * Returns the pid in our pid namespace, or -errno.
@@ -76,7 +77,13 @@ int bt_launch(const char *path, const char *argv_text, int argc, const char *env
 	sigset_t all, old;
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &old);
-	int pid = (int)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+	int own_netns = -1, entered = 0, pid = -1;
+	if (netns >= 0) {
+		own_netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+		entered = own_netns >= 0 && setns(netns, CLONE_NEWNET) == 0;
+	}
+	if (netns < 0 || entered)
+		pid = (int)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0) {
 		/* A copy of a threaded process: system calls only until exec. */
 		char byte;
@@ -90,8 +97,6 @@ int bt_launch(const char *path, const char *argv_text, int argc, const char *env
 			struct sigaction dfl = { .sa_handler = SIG_DFL };
 			sigaction(s, &dfl, NULL);
 		}
-		if (netns >= 0 && setns(netns, CLONE_NEWNET) < 0)
-			error = errno;
 		setsid();
 		/* Above the targets first, then down. */
 		int moved[256];
@@ -117,6 +122,11 @@ int bt_launch(const char *path, const char *argv_text, int argc, const char *env
 		_exit(126);
 	}
 	int error = pid < 0 ? errno : 0;
+	/* Going on in the wrong namespace would be worse than ending here. */
+	if (entered && setns(own_netns, CLONE_NEWNET) < 0)
+		abort();
+	if (own_netns >= 0)
+		close(own_netns);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	close(ready[0]);
 	close(failed[1]);

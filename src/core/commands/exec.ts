@@ -51,8 +51,11 @@ export default command({
     try {
       return await run(context, values, args);
     } catch (error) {
-      if (error instanceof RuntimeError && error.code === "usage") throw error;
-      throw new RuntimeError("exec", `exec failed: ${describe(error)}`, { exitCode: EXEC_FAILED });
+      const action = error instanceof RuntimeError && error.code === "usage" ? error.action : undefined;
+      throw new RuntimeError(action === undefined ? "exec" : "usage", `exec failed: ${describe(error)}`, {
+        exitCode: EXEC_FAILED,
+        ...(action === undefined ? {} : { action }),
+      });
     }
   },
 });

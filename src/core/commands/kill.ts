@@ -16,6 +16,8 @@ It goes to the container's first process, or to those that a flag tells.`,
   },
   async run(context, { all, pid }, [id, signal]) {
     const containers = await context.containers();
+    // A container that is not there comes before a signal that is none: callers look for the former.
+    containers.get(id!);
     await containers.kill(id!, parseSignal(signal ?? "TERM"), { all, ...(pid === undefined ? {} : { pid }) });
   },
 });

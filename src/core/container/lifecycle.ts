@@ -25,6 +25,7 @@ import type {
   SandboxLauncher,
 } from "../sandbox.ts";
 import { ControlError } from "../sandbox.ts";
+import { wantedSandbox } from "../spec/cri.ts";
 import type { Process, Resources, Spec } from "../spec/schema.ts";
 import { applyResources, cgroupDirectories, detectCgroups, joinCgroups, makeCgroups, removeCgroups } from "./cgroup.ts";
 import { isAlive } from "./process-ref.ts";
@@ -312,11 +313,14 @@ export class Containers {
     const { metadata } = locked;
     const found = await plugins.first("sandbox:find", { container: this.seen(locked) });
     if (found !== undefined) return found;
+    const wanted = wantedSandbox(metadata.spec);
+    if (wanted !== null)
+      this.context.log.warn(`no plugin can join the sandbox ${wanted}: the container gets a sandbox of its own`);
     const options: LaunchOptions = {
       id: metadata.id,
       bundle: metadata.bundle,
       spec: metadata.spec,
-      overlay: "none",
+      overlay: globals.overlay ? "memory" : "none",
       platform: metadata.platform,
       network: chooseNetwork(globals, this.context.log),
       debug: globals.debug,

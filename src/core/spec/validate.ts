@@ -7,6 +7,7 @@
 import { isAbsolute } from "node:path";
 import { SPEC_VERSION } from "../version.ts";
 import { allCapabilities } from "./capabilities.ts";
+import { validateCri } from "./cri.ts";
 import type { Capabilities, Hooks, Linux, Process, Seccomp, Spec } from "./schema.ts";
 
 export const RLIMITS = [
@@ -188,7 +189,8 @@ function validateHooks(hooks: Hooks): string | null {
 }
 
 function validateAnnotations(spec: Spec): string | null {
-  return Object.hasOwn(spec.annotations ?? {}, "") ? "annotations: a key must not be empty" : null;
+  const annotations = spec.annotations ?? {};
+  return Object.hasOwn(annotations, "") ? "annotations: a key must not be empty" : validateCri(annotations);
 }
 
 function validateLinux(linux: Linux, warnings: string[]): string | null {
