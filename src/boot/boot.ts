@@ -89,7 +89,8 @@ class Sandbox implements HostWatcher {
   readonly warnings: string[] = [];
 
   constructor(options: LaunchOptions, halves: Awaited<ReturnType<typeof loadPluginHalves>>) {
-    const log = new KernelLog(logSink(options.debugLog === null ? 2 : openLog(options.debugLog)), options.debug);
+    const sink = logSink(options.debugLog === null ? 2 : openLog(options.debugLog));
+    const log = new KernelLog(sink, options.debug);
     const poller = new HostPoller();
     if (privateMounts() < 0) throw new Error("cannot make the sandbox's mounts private");
     const trees = openHostTrees(options);
@@ -105,7 +106,7 @@ class Sandbox implements HostWatcher {
     kernel.hostInfo = hostInfo;
     kernel.hostname = options.spec.hostname ?? (sharesHostName(options) ? hostname() : "runts");
     if (options.spec.domainname !== undefined) kernel.domainname = options.spec.domainname;
-    if (options.strace !== null) kernel.tracer = new Tracer(kernel, logSink(2), options.strace);
+    if (options.strace !== null) kernel.tracer = new Tracer(kernel, sink, options.strace);
     registerFileSystems(kernel);
     const plugins = new SandboxPlugins(kernel, options, halves);
     makeEarly(kernel, options, trees, (type) => plugins.hasFileSystem(type));
@@ -170,7 +171,10 @@ function openLog(path: string): number {
 function listenIn(directory: number): number {
   const socket = unixSocket(SOCK_STREAM);
   const path = encodeCString(`/proc/self/fd/${directory}/control.sock`);
+  // For its owner alone, whatever the umask of who called: it says what runs in the container.
+  const umask = process.umask(0o177);
   const bound = unixBind(socket, path, path.length);
+  process.umask(umask);
   const result = bound < 0 ? bound : listen(socket, 64);
   if (result < 0) throw new Error(`cannot listen in the state directory (errno ${-result})`);
   return socket;

@@ -19,7 +19,7 @@ import { exitProcess } from "../native/sandbox.ts";
 import { type Answer, type ControlServer, Refusal } from "./control.ts";
 import { applyLimits } from "./limits.ts";
 import { seccompOf } from "./seccomp-profile.ts";
-import { makeTask, startProgram } from "./start.ts";
+import { checkProgram, makeTask, startProgram } from "./start.ts";
 import { openStdio, reopenStdio } from "./stdio.ts";
 
 /** /dev/null, see launch.ts. */
@@ -180,6 +180,8 @@ export class Requests {
       return {};
     });
     methods.set("commit", () => {
+      // As runc: a program that is not there is an error of create. Hooks may have brought it only just now.
+      checkProgram(task, options.spec.process!);
       this.committed = true;
       // The launching command's standard error is not ours to keep: its callers wait until everybody has closed it.
       dupTo(NULL_FD, STDERR_FD);

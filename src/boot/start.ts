@@ -149,18 +149,7 @@ export function startProgram(
     task.process.oomScoreAdj = oci.oomScoreAdj ?? 0;
 
     setCredentials(task, credentialsOf(oci));
-    let cwd = resolve(task, AT_FDCWD, oci.cwd, LOOKUP_FOLLOW);
-    if (cwd === -EACCES) {
-      // runc changes the directory while it still has its privileges, if the user may not.
-      const user = task.cred;
-      task.cred = SETUP_CREDENTIALS;
-      cwd = resolve(task, AT_FDCWD, oci.cwd, LOOKUP_FOLLOW);
-      task.cred = user;
-    }
-    if (typeof cwd === "number") throw new Refusal(`chdir to cwd "${oci.cwd}": ${text(-cwd)}`, -cwd);
-    if (cwd.dentry.inode.type !== S_IFDIR) throw new Refusal(`chdir to cwd "${oci.cwd}": ${text(20)}`, 20);
-    task.fs.cwd = cwd;
-
+    enterDirectory(task, oci.cwd);
     task.seccomp = seccomp;
     const env = withHome(task, oci.env ?? []);
     const { file, name } = findProgram(task, args[0] ?? "", env);
@@ -172,6 +161,34 @@ export function startProgram(
     if (task.ctx !== null) exitGroup(task, 0);
     throw error;
   }
+}
+
+/** Throws what `startProgram` would for a directory or a program that is not there; changes nothing. */
+export function checkProgram(task: Task, oci: OciProcess): void {
+  const { cred } = task;
+  const { cwd } = task.fs;
+  try {
+    task.cred = credentialsOf(oci);
+    enterDirectory(task, oci.cwd);
+    findProgram(task, oci.args?.[0] ?? "", oci.env ?? []).file.release();
+  } finally {
+    task.cred = cred;
+    task.fs.cwd = cwd;
+  }
+}
+
+function enterDirectory(task: Task, path: string): void {
+  let cwd = resolve(task, AT_FDCWD, path, LOOKUP_FOLLOW);
+  if (cwd === -EACCES) {
+    // runc changes the directory while it still has its privileges, if the user may not.
+    const user = task.cred;
+    task.cred = SETUP_CREDENTIALS;
+    cwd = resolve(task, AT_FDCWD, path, LOOKUP_FOLLOW);
+    task.cred = user;
+  }
+  if (typeof cwd === "number") throw new Refusal(`chdir to cwd "${path}": ${text(-cwd)}`, -cwd);
+  if (cwd.dentry.inode.type !== S_IFDIR) throw new Refusal(`chdir to cwd "${path}": ${text(20)}`, 20);
+  task.fs.cwd = cwd;
 }
 
 /** As runc: HOME is that of the user database where the environment has none. */
@@ -215,7 +232,7 @@ function findProgram(task: Task, program: string, env: readonly string[]): { fil
     const file = openExecutable(task, AT_FDCWD, name);
     if (typeof file !== "number") return { file, name };
     if (file === -EACCES) worst = -EACCES;
-    else if (file !== -ENOENT && file !== -20 && candidates.length === 1) worst = file;
+    else if (file !== -ENOENT && program.includes("/")) worst = file;
   }
   throw new Refusal(
     worst === -ENOENT && !program.includes("/")

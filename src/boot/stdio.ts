@@ -40,7 +40,8 @@ export function openStdio(kernel: Kernel, task: Task, fds: readonly number[], te
       const attached = HostTty.attach(kernel, fd);
       if (typeof attached === "number") throw new Refusal("no more terminals", -attached);
       tty = attached;
-      kernel.console ??= tty;
+      // Of the container's own process: an exec's terminal goes with the exec.
+      if (task.process === kernel.init) kernel.console ??= tty;
     } else closeFd(fd);
     const path = resolve(task, AT_FDCWD, `/dev/pts/${tty.index}`, LOOKUP_FOLLOW);
     const place = typeof path === "number" ? resolve(task, AT_FDCWD, "/", LOOKUP_FOLLOW) : path;

@@ -5,7 +5,7 @@
  */
 import { type CommandContext, command } from "../command.ts";
 import type { Containers, ExecOptions } from "../container/lifecycle.ts";
-import { checkConsole } from "../container/lifecycle.ts";
+import { checkConsole, inheritedDescriptors } from "../container/lifecycle.ts";
 import { describe, RuntimeError } from "../errors.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
 import { exitCodeOf, forwardSignals } from "../signals.ts";
@@ -67,7 +67,7 @@ async function run(context: CommandContext, values: ExecFlags, [id, ...args]: st
   const terminal = process.terminal === true;
   checkConsole(terminal, { detached, consoleSocket });
   const options = { process, pidFile: values.pidFile, detached, ignorePaused: values.ignorePaused };
-  const extra = Array.from({ length: preservedFds(values.preserveFds) }, (_, i) => 3 + i);
+  const extra = inheritedDescriptors(preservedFds(values.preserveFds), "runts exec");
   if (detached) {
     await runDetached(containers, id!, options, extra, consoleSocket);
     return 0;

@@ -269,12 +269,7 @@ export class Containers {
     spec: Spec,
     closeLater: number[],
   ): { descriptors: number[]; master?: number } {
-    const extra = Array.from({ length: options.preserveFds ?? 0 }, (_, i) => 3 + i);
-    for (const fd of extra)
-      if (!existsSync(`/proc/self/fd/${fd}`))
-        throw new RuntimeError("usage", `flag --preserve-fds: descriptor ${fd} is not open`, {
-          action: "runts create",
-        });
+    const extra = inheritedDescriptors(options.preserveFds ?? 0, "runts create");
     if (!terminal) return { descriptors: [0, 1, 2, ...extra] };
     if (options.terminal !== undefined)
       return { descriptors: [options.terminal, options.terminal, options.terminal, ...extra] };
@@ -698,6 +693,23 @@ export function checkConsole(
       );
   }
 }
+
+/** Descriptors 3 to 3+n-1. This program's own may have such numbers: they are closed on exec, what callers gave is not. */
+export function inheritedDescriptors(n: number, action: string): number[] {
+  const all = Array.from({ length: n }, (_, i) => 3 + i);
+  for (const fd of all) {
+    let flags: string | undefined;
+    try {
+      flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1];
+    } catch {
+      // Not open.
+    }
+    if (flags === undefined || (Number.parseInt(flags, 8) & O_CLOEXEC) !== 0)
+      throw new RuntimeError("usage", `flag --preserve-fds: descriptor ${fd} is not open`, { action });
+  }
+  return all;
+}
+const O_CLOEXEC = 0o2000000;
 
 /** runc's words around a program that cannot be started. */
 function startFailure(error: RuntimeError): RuntimeError {
