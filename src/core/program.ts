@@ -21,6 +21,7 @@ import {
 } from "./flags.ts";
 import { defaultRoot, type Globals, globalFlags } from "./global-flags.ts";
 import type { HostCalls } from "./host-calls.ts";
+import "./inherited.ts";
 import type { Log, LogOptions } from "./log.ts";
 import type { Plugin } from "./plugin.ts";
 import { type AnyCommand, failureText, type Registry } from "./registry.ts";

@@ -5,9 +5,10 @@
  */
 import { type CommandContext, command } from "../command.ts";
 import type { Containers, ExecOptions } from "../container/lifecycle.ts";
-import { checkConsole, inheritedDescriptors } from "../container/lifecycle.ts";
+import { checkConsole } from "../container/lifecycle.ts";
 import { describe, RuntimeError } from "../errors.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
+import { inheritedDescriptors } from "../inherited.ts";
 import { exitCodeOf, forwardSignals } from "../signals.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { TerminalBridge } from "../terminal.ts";

@@ -7,12 +7,13 @@
  * directory that reads as a stopped container and nothing else.
  */
 
-import { closeSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { CommandContext } from "../command.ts";
 import { describe, MESSAGES, RuntimeError } from "../errors.ts";
 import { programError } from "../exec-error.ts";
 import type { HostCalls } from "../host-calls.ts";
+import { inheritedDescriptors } from "../inherited.ts";
 import { chooseNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
 import type { ContainerStatus, ContainerView, OciState } from "../plugin.ts";
@@ -693,23 +694,6 @@ export function checkConsole(
       );
   }
 }
-
-/** Descriptors 3 to 3+n-1. This program's own may have such numbers: they are closed on exec, what callers gave is not. */
-export function inheritedDescriptors(n: number, action: string): number[] {
-  const all = Array.from({ length: n }, (_, i) => 3 + i);
-  for (const fd of all) {
-    let flags: string | undefined;
-    try {
-      flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1];
-    } catch {
-      // Not open.
-    }
-    if (flags === undefined || (Number.parseInt(flags, 8) & O_CLOEXEC) !== 0)
-      throw new RuntimeError("usage", `flag --preserve-fds: descriptor ${fd} is not open`, { action });
-  }
-  return all;
-}
-const O_CLOEXEC = 0o2000000;
 
 /** runc's words around a program that cannot be started. */
 function startFailure(error: RuntimeError): RuntimeError {
