@@ -21,7 +21,7 @@ const failure = (argv: string[]): string => {
   return "no error";
 };
 
-describe("the four spellings of runc's callers", () => {
+describe("the four spellings of runc's callers (3.1-spellings)", () => {
   for (const argv of [["--bundle", "/b"], ["--bundle=/b"], ["-bundle", "/b"], ["-bundle=/b"], ["-b", "/b"], ["-b=/b"]])
     test(argv.join(" "), () => expect(parse(argv).values["bundle"]).toBe("/b"));
   test("a value may start with a dash", () => expect(parse(["--bundle", "-"]).values["bundle"]).toBe("-"));

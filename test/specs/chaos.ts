@@ -184,7 +184,9 @@ async function together(): Promise<Outcome> {
   await Promise.all(ids.map((id) => arena.must("start", id)));
   const states = await arena.list();
   if (states.length !== COUNTS.together || states.some((each) => each.status !== "running"))
-    arena.problems.push(`expected ${COUNTS.together} running, got ${JSON.stringify(states.map((each) => each.status))}`);
+    arena.problems.push(
+      `expected ${COUNTS.together} running, got ${JSON.stringify(states.map((each) => each.status))}`,
+    );
   // Several commands on one container: each happens or is an error, nothing is corrupted.
   const starts = await Promise.all(Array.from({ length: 10 }, () => arena.run("start", ids[0]!)));
   if (starts.some((status) => status !== 1)) arena.problems.push(`starting what runs: ${starts.join(" ")}`);
