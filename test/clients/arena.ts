@@ -26,7 +26,7 @@ export function hierarchies(): string[] {
   return [...new Set(found)];
 }
 
-/** The cgroups below a name, in every hierarchy, children before parents. */
+/** The cgroup of a name and those below it, in every hierarchy, children before parents. */
 export function cgroupsBelow(name: string): string[] {
   const found: string[] = [];
   const walk = (dir: string): void => {

@@ -1,9 +1,503 @@
-/** containerd 1.6, driven by ctr with io.containerd.runc.v2, which runs the executable in runc's place. */
+/**
+ * containerd 1.6, driven by ctr: the shim io.containerd.runc.v2 runs the executable in runc's place, once because
+ * `ctr run --runc-binary` names it, and once because it is what the daemon's PATH has for `runc`.
+ */
+import { mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { cleanEnv, type Result } from "../harness/process.ts";
+import { runts } from "../harness/sandbox.ts";
 import type { Case } from "../harness/suite.ts";
-import { type Client, clientCases } from "./session.ts";
+import { Arena } from "./arena.ts";
+import { Expect } from "./expect.ts";
+import { archive, busyboxRootfs } from "./rootfs.ts";
+import { type Client, type ClientTest, clientCases } from "./session.ts";
+import { TerminalProgram } from "./terminal.ts";
+
+const socket = "/run/containerd/containerd.sock";
+
+/** No Kubernetes, no Kubernetes, no snapshotters that want devices or file systems of their own. */
+const config = (root: string): string => `
+version = 2
+root = "${root}"
+state = "/run/containerd"
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+  address = "${socket}"
+`;
+
+class Containerd implements Client {
+  readonly rootfs: string;
+  readonly state: string[];
+
+  private constructor(readonly arena: Arena) {
+    this.rootfs = join(arena.dir, "rootfs");
+    this.state = [
+      `/run/containerd/runc/${arena.cgroup}`,
+      `/run/containerd/io.containerd.runtime.v2.task/${arena.cgroup}`,
+      join(arena.dir, "root/io.containerd.runtime.v2.task", arena.cgroup),
+      "/run/containerd/s",
+    ];
+  }
+
+  static async open(): Promise<Containerd> {
+    const client = new Containerd(await Arena.open("containerd"));
+    try {
+      await client.start();
+    } catch (error) {
+      await client.close();
+      throw error;
+    }
+    return client;
+  }
+
+  private async start(): Promise<void> {
+    const { dir } = this.arena;
+    await busyboxRootfs(this.rootfs);
+    mkdirSync(join(dir, "bin"));
+    symlinkSync(runts, join(dir, "bin/runc"));
+    writeFileSync(join(dir, "config.toml"), config(join(dir, "root")));
+    const log = openSync(join(dir, "log"), "w");
+    const daemon = Bun.spawn(this.arena.inside(["containerd", "--config", join(dir, "config.toml")]), {
+      cwd: "/",
+      env: { ...cleanEnv, PATH: `${join(dir, "bin")}:${cleanEnv["PATH"]}` },
+      stdio: ["ignore", log, log],
+    });
+    for (let tries = 0; tries < 100 && daemon.exitCode === null; tries++) {
+      if ((await this.ctr("version")).status === 0) return;
+      await Bun.sleep(100);
+    }
+    throw new Error(`containerd does not answer:\n${this.log()}`);
+  }
+
+  log(): string {
+    return readFileSync(join(this.arena.dir, "log"), "utf8").split("\n").slice(-15).join("\n");
+  }
+
+  close(): Promise<void> {
+    return this.arena.close();
+  }
+
+  /** The namespace is the arena's own, since it is also the parent of the containers' cgroups. */
+  command(...args: string[]): string[] {
+    return ["ctr", "--address", socket, "--namespace", this.arena.cgroup, ...args];
+  }
+  ctr(...args: string[]): Promise<Result> {
+    return this.arena.run(this.command(...args), { timeoutMs: 30_000 });
+  }
+  /** `ctr run`, told which executable to use, on the directory of busybox. ctr gives no PATH of its own. */
+  runArgs(flags: string[], id: string, ...command: string[]): string[] {
+    const own = ["--runc-binary", runts, "--env", "PATH=/bin:/usr/bin"];
+    return ["run", ...own, ...flags, "--rootfs", this.rootfs, id, ...command];
+  }
+  run(flags: string[], id: string, ...command: string[]): Promise<Result> {
+    return this.ctr(...this.runArgs(flags, id, ...command));
+  }
+  /** What `ctr task ls` says of one task: its status, or undefined. */
+  async status(id: string): Promise<string | undefined> {
+    const { stdout } = await this.ctr("task", "ls");
+    return stdout.match(new RegExp(`^${id}\\s+\\d+\\s+(\\w+)`, "m"))?.[1];
+  }
+  exec(id: string, ...command: string[]): Promise<Result> {
+    return this.ctr("task", "exec", "--exec-id", `e${Math.random().toString(36).slice(2)}`, id, ...command);
+  }
+  /** Ends a detached container and takes it away. */
+  async remove(expect: Expect, id: string, exitStatus = 137): Promise<void> {
+    if ((await this.status(id)) !== "STOPPED")
+      expect.result(`kill ${id}`, await this.ctr("task", "kill", "-s", "KILL", id));
+    await expect.eventually(`${id} stopped`, async () => (await this.status(id)) === "STOPPED");
+    // ctr ends with the task's exit status and says it in a warning.
+    const deleted = await this.ctr("task", "delete", id);
+    expect.equal(`exit status that task delete ${id} sees`, exitOf(deleted), exitStatus);
+    expect.result(`container rm ${id}`, await this.ctr("container", "rm", id));
+  }
+}
+
+const exitOf = (deleted: Result): number =>
+  Number(deleted.stderr.match(/exit with non-zero exit code (\d+)/)?.[1] ?? deleted.status);
+
+type Test = [name: string, run: (containerd: Containerd, expect: Expect) => Promise<void>];
+
+const tests: Test[] = [
+  [
+    "run-attached",
+    async (c, expect) => {
+      const hello = await c.run(["--rm"], "hello", "sh", "-c", "echo out; echo err >&2");
+      expect.result("echo", hello, { stdout: "out\n", stderr: "err\n" });
+      expect.result("exit 42", await c.run(["--rm"], "exit", "sh", "-c", "exit 42"), { status: 42 });
+      const term = await c.run(["--rm"], "signal", "sh", "-c", "sh -c 'kill -SEGV $$'; exit $?");
+      expect.result("a child's signal", term, { status: 139 });
+      const large = await c.run(["--rm"], "large", "sh", "-c", "seq 1 100000");
+      expect.result("much output", large, {
+        stdout: `${Array.from({ length: 100_000 }, (_, i) => i + 1).join("\n")}\n`,
+      });
+      expect.result("nothing is listed", await c.ctr("container", "ls", "-q"), { stdout: "" });
+    },
+  ],
+  [
+    "run-as-runc-of-the-path",
+    async (c, expect) => {
+      const got = await c.ctr(
+        "run",
+        "--rm",
+        "--rootfs",
+        c.rootfs,
+        "plain",
+        "/bin/sh",
+        "-c",
+        "dmesg 2>&1 | head -1; uname -s",
+      );
+      expect.result("run", got, { stdout: /Linux\n$/ });
+    },
+  ],
+  [
+    "run-stdin",
+    async (c, expect) => {
+      const command = c.command(...c.runArgs(["--rm"], "stdin", "sh", "-c", "wc -c; echo end"));
+      const got = await c.arena.run(command, { timeoutMs: 30_000, stdin: "x".repeat(300_000) });
+      expect.result("wc", got, { stdout: "300000\nend\n" });
+    },
+  ],
+  [
+    "run-options",
+    async (c, expect) => {
+      const show = "id -u; id -g; pwd; echo $A; cat /mark; touch /no 2>&1; touch /data/new; cat /data/old";
+      const data = join(c.arena.dir, "data");
+      mkdirSync(data, { recursive: true });
+      writeFileSync(join(data, "old"), "from the host\n");
+      writeFileSync(join(c.rootfs, "mark"), "mark\n");
+      const flags = ["--rm", "--env", "A=b c", "--cwd", "/home", "--read-only"];
+      const mount = ["--mount", `type=bind,src=${data},dst=/data,options=rbind:rw`];
+      const got = await c.run([...flags, ...mount], "options", "sh", "-c", show);
+      expect.result("run", got, {
+        stdout: "0\n0\n/home\nb c\nmark\ntouch: /no: Read-only file system\nfrom the host\n",
+      });
+      expect.equal("a file made in the bind mount", readFileSync(join(data, "new"), "utf8"), "");
+      const seccomp = await c.run(["--rm", "--seccomp"], "seccomp", "sh", "-c", "unshare -m true; echo $?");
+      expect.result("--seccomp", seccomp, { stdout: /^1\n$/ });
+    },
+  ],
+  [
+    "run-limits",
+    async (c, expect) => {
+      const flags = ["--detach", "--memory-limit", `${64 << 20}`, "--cpus", "0.5"];
+      expect.result("run", await c.run(flags, "limits", "sleep", "100"));
+      const metrics = await c.ctr("task", "metrics", "limits");
+      // The host counts the sandbox as well, for which there is room on top of what the container may have.
+      expect.result("metrics", metrics, { stdout: /memory\.limit_in_bytes\s+134217728\b/ });
+      const hog = await c.exec("limits", "sh", "-c", "tail /dev/zero; echo $?");
+      expect.result("a program that takes more", hog, { stdout: "137\n" });
+      expect.equal("the container then", await c.status("limits"), "RUNNING");
+      await c.remove(expect, "limits");
+    },
+  ],
+  [
+    "run-tty",
+    async (c, expect) => {
+      const command = c.command(...c.runArgs(["--rm", "--tty"], "tty", "sh"));
+      const terminal = TerminalProgram.start(c.arena.inside(command));
+      const type = async (keys: string, answer: string): Promise<void> => {
+        terminal.type(keys);
+        if (!(await terminal.until(answer))) expect.problems.push(`no ${JSON.stringify(answer)}: ${terminal.seen}`);
+      };
+      expect.that(`no prompt: ${terminal.seen}`, await terminal.until("# "));
+      await type("tty; test -t 0 && test -t 2 && echo ter''minal\r", "/dev/pts/0\nterminal\n");
+      await type("stty size\r", "30 90\n");
+      terminal.resize(101, 41);
+      // The shim passes the size on when ctr tells it, which is not at once.
+      await expect.eventually("the new size", async () => {
+        terminal.type("stty size\r");
+        return terminal.until("41 101\n", 300);
+      });
+      await type("sleep 100\r", "sleep 100\n");
+      await Bun.sleep(300);
+      await type("\x03", "# ");
+      await type("echo status $?\r", "status 130\n");
+      terminal.type("exit 7\r");
+      expect.equal("exit status", await terminal.exit(), 7);
+    },
+  ],
+  [
+    "detached",
+    async (c, expect) => {
+      expect.result("run", await c.run(["--detach"], "detached", "sleep", "100"), { stdout: "" });
+      expect.equal("status", await c.status("detached"), "RUNNING");
+      const { stdout } = await c.ctr("task", "ls");
+      const pid = stdout.match(/^detached\s+(\d+)/m)?.[1];
+      const alive = await c.arena.run(["kill", "-0", pid ?? "none"]);
+      expect.result("the task's pid is a process", alive);
+      const info = JSON.parse((await c.ctr("container", "info", "detached")).stdout || "{}");
+      expect.equal("runtime", info?.Runtime?.Name, "io.containerd.runc.v2");
+      const again = await c.run(["--detach"], "detached", "true");
+      expect.result("the same id again", again, { status: 1, stderr: /already exists/ });
+      const running = await c.ctr("task", "delete", "detached");
+      expect.result("delete of a running task", running, { status: 1, stderr: /running|failed precondition/ });
+      const held = await c.ctr("container", "rm", "detached");
+      expect.result("rm of its container", held, { status: 1, stderr: /cannot delete a non stopped container/ });
+      await c.remove(expect, "detached");
+      const gone = await c.ctr("task", "kill", "detached");
+      expect.result("kill afterwards", gone, { status: 1, stderr: /not found/ });
+    },
+  ],
+  [
+    "exec",
+    async (c, expect) => {
+      expect.result("run", await c.run(["--detach", "--env", "A=b"], "exec", "sleep", "100"));
+      const got = await c.exec("exec", "sh", "-c", "echo in $A; echo err >&2; ps | grep -c 'sleep 100$'; exit 7");
+      expect.result("exec", got, { status: 7, stdout: "in b\n1\n", stderr: "err\n" });
+      const user = await c.ctr(
+        "task",
+        "exec",
+        "--exec-id",
+        "u",
+        "--user",
+        "1000",
+        "--cwd",
+        "/etc",
+        "exec",
+        "sh",
+        "-c",
+        "id -u; pwd",
+      );
+      expect.result("exec --user --cwd", user, { stdout: "1000\n/etc\n" });
+      expect.result("a signal", await c.exec("exec", "sh", "-c", "kill -TERM $$"), { status: 143 });
+      const missing = await c.exec("exec", "/no/such");
+      expect.result("exec of nothing", missing, { status: 1, stderr: /exec failed.*\/no\/such.*no such file/ });
+      const name = await c.exec("exec", "no-such-name");
+      expect.result("exec of a name that is not in PATH", name, {
+        status: 1,
+        stderr: /"no-such-name": executable file not found in \$PATH/,
+      });
+      const plain = await c.exec("exec", "/etc/plain");
+      expect.result("exec of no program", plain, { status: 1, stderr: /\/etc\/plain.*permission denied/ });
+      const detached = await c.ctr(
+        "task",
+        "exec",
+        "--detach",
+        "--exec-id",
+        "d",
+        "exec",
+        "sh",
+        "-c",
+        "echo x > /tmp/done; sleep 50",
+      );
+      expect.result("exec --detach", detached);
+      await expect.eventually("what it did", async () => (await c.exec("exec", "cat", "/tmp/done")).stdout === "x\n");
+      const killed = await c.ctr("task", "kill", "-s", "KILL", "--exec-id", "d", "exec");
+      expect.result("kill of it", killed);
+      const many = await Promise.all([1, 2, 3, 4, 5].map((n) => c.exec("exec", "sh", "-c", `echo ${n}; exit ${n}`)));
+      expect.equal(
+        "five at once",
+        many.map((each) => `${each.status}:${each.stdout}`),
+        ["1:1\n", "2:2\n", "3:3\n", "4:4\n", "5:5\n"],
+      );
+      expect.equal("the container meanwhile", await c.status("exec"), "RUNNING");
+      await c.remove(expect, "exec");
+    },
+  ],
+  [
+    "exec-tty",
+    async (c, expect) => {
+      expect.result("run", await c.run(["--detach"], "exec-tty", "sleep", "100"));
+      const exec = c.command("task", "exec", "--tty", "--exec-id", "t", "exec-tty", "sh");
+      const terminal = TerminalProgram.start(c.arena.inside(exec));
+      expect.that(`no prompt: ${terminal.seen}`, await terminal.until("# "));
+      terminal.type("tty; stty size\r");
+      expect.that(`no terminal: ${terminal.seen}`, await terminal.until("/dev/pts/0\n30 90\n"));
+      terminal.type("exit 9\r");
+      expect.equal("exit status", await terminal.exit(), 9);
+      await c.remove(expect, "exec-tty");
+    },
+  ],
+  [
+    "kill",
+    async (c, expect) => {
+      const trap =
+        "trap 'exit 5' TERM; trap 'echo usr1 >> /tmp/got' USR1; echo ready > /tmp/got; while :; do sleep 0.1; done";
+      expect.result("run", await c.run(["--detach"], "trap", "sh", "-c", trap));
+      const said = (text: string) => async () => (await c.exec("trap", "cat", "/tmp/got")).stdout === text;
+      await expect.eventually("trap is ready", said("ready\n"));
+      expect.result("kill USR1", await c.ctr("task", "kill", "-s", "USR1", "trap"));
+      await expect.eventually("USR1 arrives", said("ready\nusr1\n"));
+      expect.equal("still", await c.status("trap"), "RUNNING");
+      expect.result("kill", await c.ctr("task", "kill", "trap"));
+      await expect.eventually("stopped", async () => (await c.status("trap")) === "STOPPED");
+      const again = await c.ctr("task", "kill", "trap");
+      expect.result("kill of a stopped task", again, { status: 1, stderr: /not found|already finished/ });
+      await c.remove(expect, "trap", 5);
+
+      // ctr run passes the signals that it gets on to the task, and ends as the task does.
+      const attached = Bun.spawn(c.arena.inside(c.command(...c.runArgs(["--rm"], "proxy", "sh", "-c", trap))), {
+        stdio: ["ignore", "ignore", "ignore"],
+      });
+      await expect.eventually(
+        "proxy is ready",
+        async () => (await c.exec("proxy", "cat", "/tmp/got")).stdout === "ready\n",
+      );
+      expect.result("kill of ctr itself", await c.arena.run(["pkill", "-TERM", "-f", "^ctr .* proxy "]));
+      expect.equal("exit status", await attached.exited, 5);
+    },
+  ],
+  [
+    "pause-resume",
+    async (c, expect) => {
+      const tick = "while :; do date +%s%N > /tmp/tick; sleep 0.05; done";
+      expect.result("run", await c.run(["--detach"], "pause", "sh", "-c", tick));
+      await expect.eventually("it runs", async () => (await c.exec("pause", "cat", "/tmp/tick")).stdout !== "");
+      expect.result("pause", await c.ctr("task", "pause", "pause"));
+      expect.equal("status", await c.status("pause"), "PAUSED");
+      expect.result("resume", await c.ctr("task", "resume", "pause"));
+      expect.equal("status", await c.status("pause"), "RUNNING");
+      const first = (await c.exec("pause", "cat", "/tmp/tick")).stdout;
+      await expect.eventually(
+        "it runs again",
+        async () => (await c.exec("pause", "cat", "/tmp/tick")).stdout !== first,
+      );
+      expect.result("resume of a running task", await c.ctr("task", "resume", "pause"), {
+        status: 1,
+        stderr: /cannot resume a running/,
+      });
+      await c.remove(expect, "pause");
+    },
+  ],
+  [
+    "metrics",
+    async (c, expect) => {
+      expect.result("run", await c.run(["--detach"], "metrics", "sh", "-c", "sleep 100 & sleep 100"));
+      const got = await c.ctr("task", "metrics", "--format", "json", "metrics");
+      expect.result("metrics", got, { stdout: /"usage"/ });
+      const table = await c.ctr("task", "metrics", "metrics");
+      const value = (name: string): number => Number(table.stdout.match(new RegExp(`^${name}\\s+(\\d+)`, "m"))?.[1]);
+      expect.that(`memory in use: ${table.stdout}`, value("memory.usage_in_bytes") > 100_000);
+      expect.that(`processor time: ${table.stdout}`, value("cpuacct.usage") > 1_000_000);
+      expect.that(`processes: ${table.stdout}`, value("pids.current") >= 2);
+      await c.remove(expect, "metrics");
+    },
+  ],
+  [
+    "ps",
+    async (c, expect) => {
+      expect.result("run", await c.run(["--detach"], "ps", "sh", "-c", "sleep 100 & sleep 101 & wait"));
+      const count = async (): Promise<number> => (await c.ctr("task", "ps", "ps")).stdout.trim().split("\n").length - 1;
+      await expect.eventually("three processes", async () => (await count()) === 3);
+      const { stdout } = await c.ctr("task", "ps", "ps");
+      for (const [, pid] of stdout.matchAll(/^(\d+)/gm))
+        expect.result(`process ${pid} is there for the host`, await c.arena.run(["kill", "-0", pid!]));
+      await c.remove(expect, "ps");
+    },
+  ],
+  [
+    "bad-commands",
+    async (c, expect) => {
+      const bad: [command: string, says: RegExp][] = [
+        ["/no/such", /OCI runtime (create|start) failed: .*exec: "\/no\/such": .*no such file or directory/],
+        ["no-such-name", /exec: "no-such-name": executable file not found in \$PATH/],
+        ["/etc/plain", /exec: "\/etc\/plain": permission denied/],
+        ["/etc/garbage", /\/etc\/garbage"?: exec format error/],
+        ["/etc", /exec: "\/etc": (is a directory|permission denied)/],
+      ];
+      for (const [command, says] of bad) {
+        const got = await c.run(["--rm"], "bad", command);
+        expect.result(command, got, { status: 1, stdout: "", stderr: says });
+        expect.that(`more than one line: ${got.stderr}`, got.stderr.trimEnd().split("\n").length === 1);
+      }
+      const cwd = await c.run(["--rm", "--cwd", "/etc/passwd"], "bad", "true");
+      expect.result("a working directory that is none", cwd, { status: 1, stderr: /not a directory/ });
+      expect.result("nothing is listed", await c.ctr("container", "ls", "-q"), { stdout: "" });
+    },
+  ],
+  [
+    "init-killed-from-outside",
+    async (c, expect) => {
+      expect.result("run", await c.run(["--detach"], "crash", "sleep", "100"));
+      const pid = (await c.ctr("task", "ls")).stdout.match(/^crash\s+(\d+)/m)?.[1] ?? "none";
+      expect.result("kill -9 of the task's pid", await c.arena.run(["kill", "-9", pid]));
+      await expect.eventually("stopped", async () => (await c.status("crash")) === "STOPPED");
+      await c.remove(expect, "crash", 137);
+    },
+  ],
+  [
+    "image",
+    async (c, expect) => {
+      const file = await image(c);
+      expect.result("import", await c.ctr("image", "import", "--snapshotter", "native", file), {
+        stdout: /local\/busybox/,
+      });
+      const flags = ["--rm", "--snapshotter", "native", "--runc-binary", runts];
+      const got = await c.ctr("run", ...flags, "docker.io/local/busybox:test", "image");
+      expect.result("the image's own command, variables and directory", got, {
+        stdout: "from the image, /home\n",
+        status: 3,
+      });
+      const write = await c.ctr(
+        "run",
+        ...flags,
+        "docker.io/local/busybox:test",
+        "image",
+        "sh",
+        "-c",
+        "echo x > /home/f; cat /home/f",
+      );
+      expect.result("a file written", write, { stdout: "x\n" });
+      expect.result("image rm", await c.ctr("image", "rm", "--sync", "docker.io/local/busybox:test"));
+      const snapshots = await c.ctr("snapshots", "--snapshotter", "native", "ls");
+      expect.equal("snapshots left", snapshots.stdout.trim().split("\n").slice(1), []);
+    },
+  ],
+  [
+    "twenty-in-a-row",
+    async (c, expect) => {
+      for (let n = 0; n < 20; n++) {
+        const got = await c.run(["--rm"], `row-${n}`, "sh", "-c", `echo ${n}; exit ${n}`);
+        expect.result(`run ${n}`, got, { status: n, stdout: `${n}\n` });
+      }
+    },
+  ],
+];
+
+/** An archive as `docker save` makes it, of one layer. */
+async function image(c: Containerd): Promise<string> {
+  const dir = join(c.arena.dir, "image");
+  mkdirSync(dir);
+  await archive(c.rootfs, join(dir, "layer.tar"));
+  const diffId = new Bun.CryptoHasher("sha256").update(readFileSync(join(dir, "layer.tar"))).digest("hex");
+  const settings = {
+    Cmd: ["sh", "-c", 'echo "$FROM, $PWD"; exit 3'],
+    Env: ["PATH=/bin:/usr/bin", "FROM=from the image"],
+    WorkingDir: "/home",
+  };
+  const rootfs = { type: "layers", diff_ids: [`sha256:${diffId}`] };
+  writeFileSync(
+    join(dir, "config.json"),
+    JSON.stringify({ architecture: "amd64", os: "linux", config: settings, rootfs }),
+  );
+  const manifest = [{ Config: "config.json", RepoTags: ["local/busybox:test"], Layers: ["layer.tar"] }];
+  writeFileSync(join(dir, "manifest.json"), JSON.stringify(manifest));
+  return archive(dir, join(c.arena.dir, "image.tar"));
+}
+
+const asTest = ([name, run]: Test): ClientTest<Containerd> => ({
+  name,
+  async run(containerd) {
+    const expect = new Expect();
+    await run(containerd, expect);
+    return expect.problems;
+  },
+});
 
 export const containerdCases = (filters: readonly string[]): Case[] =>
-  clientCases<Client>(
-    { name: "containerd", needs: ["containerd"], open: () => Promise.reject(new Error("not yet")), tests: [] },
+  clientCases(
+    {
+      name: "containerd",
+      needs: ["containerd", "busybox-static", "util-linux"],
+      open: () => Containerd.open(),
+      tests: tests.map(asTest),
+    },
     filters,
   );

@@ -21,7 +21,9 @@ const patienceMs = 5000;
 function look(arena: Arena, state: readonly string[]): string[] {
   const found = arena.processes().map((pid) => `process ${pid}`);
   found.push(...arena.mounts().map((mount) => `mount ${mount}`));
-  found.push(...cgroupsBelow(arena.cgroup).map((path) => `cgroup ${path}`));
+  // The parent itself is the client's, made with the first container and kept.
+  const groups = cgroupsBelow(arena.cgroup).filter((path) => !path.endsWith(`/${arena.cgroup}`));
+  found.push(...groups.map((path) => `cgroup ${path}`));
   for (const dir of state) {
     try {
       found.push(...readdirSync(arena.path(dir)).map((name) => `file ${join(dir, name)}`));
