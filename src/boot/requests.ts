@@ -180,8 +180,8 @@ export class Requests {
       return {};
     });
     methods.set("commit", () => {
-      // As runc: a program that is not there is an error of create. Hooks may have brought it only just now.
-      checkProgram(task, options.spec.process!);
+      // Callers read create's error for a program that is not there (Podman and Docker take their status from it).
+      if (options.spec.process !== undefined && !this.started) checkProgram(task, options.spec.process);
       this.committed = true;
       // The launching command's standard error is not ours to keep: its callers wait until everybody has closed it.
       dupTo(NULL_FD, STDERR_FD);

@@ -93,7 +93,11 @@ export interface ControlMethods {
   update: { params: { id: string; resources: Resources }; result: Record<string, never> };
   /** Takes one container down; the sandbox goes with its first one. */
   destroy: { params: { id: string }; result: Record<string, never> };
-  /** Everything after setting up is done: from now on the sandbox outlives the command that launched it. */
+  /**
+   * Everything after setting up is done: from now on the sandbox outlives the command that launched it. Refused with the
+   * errno, as runc's create does it, when the first process' program is not there or its user may not run it: hooks have
+   * had their chance to put it there.
+   */
   commit: { params: Record<string, never>; result: Record<string, never> };
 }
 
@@ -188,9 +192,8 @@ export interface SandboxHandle extends ProcessRef {
 
 export interface SandboxLauncher {
   /**
-   * Starts a sandbox with its first container set up but not started: file systems mounted, the program looked up (a
-   * program that is not there, or not executable, is a ControlError with its errno here already, as runc's create has
-   * it). On failure nothing is left behind.
+   * Starts a sandbox with its first container set up but not started: file systems mounted. On failure nothing is left
+   * behind.
    * Until `commit` is answered, the sandbox dies with this process (its side of the connection closes).
    */
   launch(options: LaunchOptions): Promise<SandboxHandle>;
