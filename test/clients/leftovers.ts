@@ -13,6 +13,8 @@ export interface Snapshot {
   arena: Arena;
   /** Directories inside the arena, whose entries count. */
   state: readonly string[];
+  /** What the client itself makes and takes away when it likes. */
+  own: RegExp | undefined;
   seen: Set<string>;
 }
 
@@ -34,9 +36,10 @@ function look(arena: Arena, state: readonly string[]): string[] {
   return found;
 }
 
-export const snapshot = (arena: Arena, state: readonly string[]): Snapshot => ({
+export const snapshot = (arena: Arena, state: readonly string[], own?: RegExp): Snapshot => ({
   arena,
   state,
+  own,
   seen: new Set(look(arena, state)),
 });
 
@@ -44,7 +47,7 @@ export const snapshot = (arena: Arena, state: readonly string[]): Snapshot => ({
 export async function leftBehind(before: Snapshot): Promise<string[]> {
   const end = performance.now() + patienceMs;
   for (;;) {
-    const left = look(before.arena, before.state).filter((one) => !before.seen.has(one));
+    const left = look(before.arena, before.state).filter((one) => !before.seen.has(one) && !before.own?.test(one));
     if (left.length === 0 || performance.now() > end)
       return left.map((one) => (one.startsWith("process ") ? describe(Number(one.slice(8))) : one));
     await Bun.sleep(25);

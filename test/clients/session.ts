@@ -12,6 +12,8 @@ export interface Client {
   arena: Arena;
   /** Directories whose entries must be the same before and after a test. */
   state: readonly string[];
+  /** What the client itself makes and takes away when it likes, as leftovers.ts names it. */
+  own?: RegExp;
   /** Appended to a failure: the end of a daemon's log. */
   log?(): string;
   close(): Promise<void>;
@@ -45,7 +47,7 @@ export function clientCases<T extends Client>(client: ClientTests<T>, filters: r
     if (missing) return skip(missing);
     opened ??= client.open();
     const ready = await opened;
-    const before = snapshot(ready.arena, ready.state);
+    const before = snapshot(ready.arena, ready.state, ready.own);
     const problems = await test.run(ready);
     const remains = await leftBehind(before);
     if (remains.length > 0) problems.push(`left behind:\n  ${remains.join("\n  ")}`);
