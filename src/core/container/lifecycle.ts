@@ -22,6 +22,7 @@ import type {
   GuestProcess,
   GuestStats,
   LaunchOptions,
+  ProcessRef,
   SandboxHandle,
   SandboxLauncher,
 } from "../sandbox.ts";
@@ -29,12 +30,14 @@ import { ControlError } from "../sandbox.ts";
 import { wantedSandbox } from "../spec/cri.ts";
 import type { Process, Resources, Spec } from "../spec/schema.ts";
 import { applyResources, cgroupDirectories, detectCgroups, joinCgroups, makeCgroups, removeCgroups } from "./cgroup.ts";
-import { isAlive } from "./process-ref.ts";
+import { isAlive, readStat } from "./process-ref.ts";
 import { isLegal, requireState } from "./state.ts";
 import { checkId, type LockedContainer, type Metadata, Store } from "./store.ts";
 
 /** The sandbox's answer to a second start. */
 const EBUSY = 16;
+/** How long a start that failed leaves its caller to wait for the container's process. */
+const REAP_TIMEOUT_MS = 500;
 
 export interface CreateOptions {
   id: string;
@@ -414,7 +417,10 @@ export class Containers {
         metadata.status = "running";
         locked.save();
       } catch (error) {
-        if (metadata.status !== "running") await this.undo(locked, sandbox, error);
+        if (metadata.status !== "running") {
+          await this.undo(locked, sandbox, error);
+          if (attached === undefined) await waitedFor(metadata.process);
+        }
         throw error;
       }
       await this.tellStarted(locked, sandbox);
@@ -698,6 +704,15 @@ export function checkConsole(
 /** runc's words around a program that cannot be started. */
 function startFailure(error: RuntimeError): RuntimeError {
   return new RuntimeError(error.code, `unable to start container process: ${error.message}`, { exitCode: 1 });
+}
+
+/**
+ * Waits until the process' parent has waited for it, for a moment at most: not every parent does. A caller that is the
+ * parent (containerd's shim) then knows of the end before it hears of the error, and lets the container be deleted.
+ */
+async function waitedFor(ref: ProcessRef | null): Promise<void> {
+  const deadline = Date.now() + REAP_TIMEOUT_MS;
+  while (ref !== null && readStat(ref.pid)?.startTime === ref.startTime && Date.now() < deadline) await Bun.sleep(2);
 }
 
 /** Decimal digits and nothing else, complete from the first moment on. */
