@@ -51,6 +51,17 @@ export function cgroupsBelow(name: string): string[] {
   return found;
 }
 
+/** Gives whether there is none left: one with a process in it that is not quite gone cannot be removed yet. */
+function removeCgroups(name: string): boolean {
+  for (const cgroup of cgroupsBelow(name))
+    try {
+      rmdirSync(cgroup);
+    } catch {
+      // Busy, or gone.
+    }
+  return cgroupsBelow(name).length === 0;
+}
+
 function children(pid: number): number[] {
   try {
     const threads = readdirSync(`/proc/${pid}/task`);
@@ -87,7 +98,12 @@ export class Arena {
       stdio: ["pipe", "pipe", "pipe"],
       detached: true,
     });
-    const stopNow = (): void => child.kill("SIGKILL");
+    // When the tests are broken off: what can be done at once.
+    const stopNow = (): void => {
+      child.kill("SIGKILL");
+      for (let tries = 0; tries < 50 && !removeCgroups(basename(dir)); tries++) Bun.sleepSync(20);
+      rmSync(dir, { recursive: true, force: true });
+    };
     process.on("exit", stopNow);
     child.exited.then(() => process.off("exit", stopNow));
     const first = await child.stdout.getReader().read();
@@ -145,16 +161,7 @@ export class Arena {
       // It is gone already.
     }
     await this.child.exited;
-    for (let tries = 0; tries < 50; tries++) {
-      for (const cgroup of cgroupsBelow(this.cgroup))
-        try {
-          rmdirSync(cgroup);
-        } catch {
-          // A process in it is not quite gone.
-        }
-      if (cgroupsBelow(this.cgroup).length === 0) break;
-      await Bun.sleep(20);
-    }
+    for (let tries = 0; tries < 50 && !removeCgroups(this.cgroup); tries++) await Bun.sleep(20);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -9,7 +9,7 @@ import { runts } from "../harness/sandbox.ts";
 import type { Case } from "../harness/suite.ts";
 import { Arena } from "./arena.ts";
 import { Expect } from "./expect.ts";
-import { archive, busyboxRootfs } from "./rootfs.ts";
+import { archive, busyboxRootfs, rootfsPackages } from "./rootfs.ts";
 import { type Client, type ClientTest, clientCases } from "./session.ts";
 import { TerminalProgram } from "./terminal.ts";
 
@@ -495,7 +495,7 @@ export const containerdCases = (filters: readonly string[]): Case[] =>
   clientCases(
     {
       name: "containerd",
-      needs: ["containerd", "busybox-static", "util-linux"],
+      needs: ["containerd", ...rootfsPackages],
       open: () => Containerd.open(),
       tests: tests.map(asTest),
     },

@@ -8,7 +8,7 @@ import { cleanEnv, type Result } from "../harness/process.ts";
 import { runts } from "../harness/sandbox.ts";
 import type { Case } from "../harness/suite.ts";
 import { Arena } from "./arena.ts";
-import { archive, busyboxRootfs, debianRootfs } from "./rootfs.ts";
+import { archive, busyboxRootfs, debianRootfs, rootfsPackages } from "./rootfs.ts";
 import { type Client, type ClientTest, clientCases } from "./session.ts";
 import { TerminalProgram } from "./terminal.ts";
 
@@ -440,4 +440,7 @@ const tests: ClientTest<Docker>[] = [
 ];
 
 export const dockerCases = (filters: readonly string[]): Case[] =>
-  clientCases<Docker>({ name: "docker", needs: ["docker.io", "containerd"], open: Docker.open, tests }, filters);
+  clientCases<Docker>(
+    { name: "docker", needs: ["docker.io", "containerd", ...rootfsPackages], open: Docker.open, tests },
+    filters,
+  );

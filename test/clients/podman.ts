@@ -12,7 +12,7 @@ import { runts } from "../harness/sandbox.ts";
 import type { Case } from "../harness/suite.ts";
 import { Arena } from "./arena.ts";
 import { Expect } from "./expect.ts";
-import { archive, busyboxRootfs, debianRootfs } from "./rootfs.ts";
+import { archive, busyboxRootfs, debianRootfs, rootfsPackages } from "./rootfs.ts";
 import { type Client, type ClientTest, clientCases } from "./session.ts";
 import { TerminalProgram } from "./terminal.ts";
 
@@ -373,7 +373,7 @@ export const podmanCases = (filters: readonly string[]): Case[] =>
   clientCases(
     {
       name: "podman",
-      needs: ["podman", "conmon", "busybox-static", "util-linux", "libc-bin", "bash", "python3"],
+      needs: ["podman", "conmon", ...rootfsPackages],
       open: () => Podman.open(),
       tests: tests.map(asTest),
     },

@@ -3,6 +3,18 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, realpathSync, symlinkSy
 import { basename, dirname, join } from "node:path";
 import { run } from "../harness/process.ts";
 
+/** Debian packages that arenas and root file systems are made with. */
+export const rootfsPackages = [
+  "util-linux",
+  "busybox-static",
+  "bash",
+  "coreutils",
+  "tar",
+  "python3",
+  "libc-bin",
+  "binutils",
+];
+
 const directories = ["dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin", "var", "var/tmp"];
 
 async function must(command: string[]): Promise<string> {
@@ -49,10 +61,20 @@ const commands =
 
 const unneeded = "test idlelib tkinter lib2to3 ensurepip turtledemo pydoc_data __pycache__ config-3*".split(" ");
 
-/** The shared libraries that these files want, with the loader. */
+/** The shared libraries that these files want, and those that they want, by the paths that the linker's cache has. */
 async function libraries(files: string[]): Promise<string[]> {
-  const listing = (await run(["ldd", ...files], { timeoutMs: 60_000 })).stdout;
-  return [...new Set([...listing.matchAll(/(\/\S+) \(0x/g)].map((match) => match[1]!))];
+  const cache = await must(["ldconfig", "-p"]);
+  const known = new Map(
+    [...cache.matchAll(/^\s(\S+) \(libc6,x86-64.*\) => (\S+)$/gm)].map(([, name, path]) => [name!, path!]),
+  );
+  const found = new Set<string>();
+  for (let next = files; next.length > 0; ) {
+    const wanted = (await must(["readelf", "-d", ...next])).matchAll(/\(NEEDED\).*\[(.+)\]/g);
+    const paths = [...wanted].flatMap(([, name]) => known.get(name!) ?? []);
+    next = [...new Set(paths)].filter((path) => !found.has(path));
+    for (const path of next) found.add(path);
+  }
+  return [...found];
 }
 
 /** Debian's layout: /bin, /lib and /lib64 are links into /usr. */
@@ -79,6 +101,9 @@ export async function debianRootfs(dir: string): Promise<string> {
     copyFileSync(realpathSync(path), target);
     chmodSync(target, 0o755);
   }
+  const loader = "lib64/ld-linux-x86-64.so.2";
+  copyFileSync(realpathSync(`/${loader}`), join(dir, loader));
+  chmodSync(join(dir, loader), 0o755);
   const exclude = unneeded.map((name) => `--exclude=${name}`);
   await must(["sh", "-c", '"$@" | tar -C "$0" -x', dir, "tar", "-C", "/", ...exclude, "-c", stdlib.slice(1)]);
   return dir;
