@@ -134,7 +134,7 @@ export class Bench {
       launcher: async () => this.launcher,
       hostCalls: async () => hostCalls,
       containers: () => {
-        containers ??= Containers.open(this.context);
+        containers ??= Containers.open(this.context, () => ({ v1: new Map(), v2: null }));
         return containers;
       },
       out: (text) => {
@@ -163,7 +163,7 @@ export class Bench {
   }
 
   async close(): Promise<void> {
-    // Each by the book: there may be cgroups.
+    // Each by the book.
     const containers = await this.context.containers();
     for (const id of containers.store.ids()) await containers.delete(id, true);
     await this.launcher.killAll();

@@ -133,6 +133,7 @@ class Arena {
 /** Each victim, after what makes it possible. */
 const VICTIMS: readonly (readonly (readonly [string, ...string[]])[])[] = [
   [["create"]],
+  [["run"]],
   [["run", "-d"]],
   [["create"], ["start"]],
   [["create"], ["start"], ["exec", "-d", "/bin/sleep", "600"]],

@@ -29,7 +29,15 @@ import type {
 import { ControlError } from "../sandbox.ts";
 import { wantedSandbox } from "../spec/cri.ts";
 import type { Process, Resources, Spec } from "../spec/schema.ts";
-import { applyResources, cgroupDirectories, detectCgroups, joinCgroups, makeCgroups, removeCgroups } from "./cgroup.ts";
+import {
+  applyResources,
+  type CgroupHost,
+  cgroupDirectories,
+  detectCgroups,
+  joinCgroups,
+  makeCgroups,
+  removeCgroups,
+} from "./cgroup.ts";
 import { isAlive, readStat } from "./process-ref.ts";
 import { isLegal, requireState } from "./state.ts";
 import { checkId, type LockedContainer, type Metadata, Store } from "./store.ts";
@@ -117,11 +125,13 @@ export class Containers {
     readonly store: Store,
     private readonly host: HostCalls,
     private readonly launcher: () => Promise<SandboxLauncher>,
+    private readonly cgroupHost: () => CgroupHost,
   ) {}
 
-  static async open(context: CommandContext): Promise<Containers> {
+  /** `cgroupHost`: where cgroups are made; unit tests have none, since ids are the same in all of them. */
+  static async open(context: CommandContext, cgroupHost: () => CgroupHost = detectCgroups): Promise<Containers> {
     const host = await context.hostCalls();
-    return new Containers(context, new Store(resolve(context.globals.root), host), host, context.launcher);
+    return new Containers(context, new Store(resolve(context.globals.root), host), host, context.launcher, cgroupHost);
   }
 
   // ---- Looking ----
@@ -257,7 +267,7 @@ export class Containers {
 
   private planCgroups(spec: Spec, id: string): string[] {
     const { globals } = this.context;
-    return cgroupDirectories(detectCgroups(), spec.linux?.cgroupsPath ?? "", id, globals.systemdCgroup);
+    return cgroupDirectories(this.cgroupHost(), spec.linux?.cgroupsPath ?? "", id, globals.systemdCgroup);
   }
 
   /** Without root's rights a container goes without cgroups, unless the spec asks for some. */
@@ -624,10 +634,9 @@ export class Containers {
       if (force && error instanceof RuntimeError && error.code === "not-found") return false;
       throw error;
     }
-    if (force) this.killFirst(id);
     let locked: LockedContainer;
     try {
-      locked = await this.store.lock(id);
+      locked = await this.store.lock(id, force ? () => this.killFirst(id) : undefined);
     } catch (error) {
       if (!force || !(error instanceof RuntimeError)) throw error;
       if (error.code === "not-found") return false;

@@ -106,7 +106,7 @@ export class Store {
   /** The id that `text` names: exactly, or as the only one that starts with it. */
   resolve(text: string): string {
     checkId(text);
-    if (statOrNull(this.directory(text)) !== null) return text;
+    if (statOrNull(this.directory(text))?.isDirectory()) return text;
     const matches = this.ids().filter((id) => id.startsWith(text));
     if (matches.length > 1)
       throw new RuntimeError("ambiguous-id", `"${text}" names several containers: ${matches.join(", ")}`, { id: text });
@@ -140,9 +140,9 @@ export class Store {
     }
   }
 
-  /** Waits for the lock of a container, then reads it. */
-  async lock(id: string): Promise<LockedContainer> {
-    const fd = await this.lockDirectory(id);
+  /** Waits for the lock of a container, then reads it. `onBusy` is called again and again while another has it. */
+  async lock(id: string, onBusy?: () => void): Promise<LockedContainer> {
+    const fd = await this.lockDirectory(id, onBusy);
     try {
       return new LockedContainer(this, this.read(id), fd);
     } catch (error) {
@@ -152,7 +152,7 @@ export class Store {
   }
 
   /** The lock alone, for a container whose metadata cannot be read. */
-  async lockDirectory(id: string): Promise<number> {
+  async lockDirectory(id: string, onBusy?: () => void): Promise<number> {
     const path = this.directory(id);
     const deadline = Date.now() + this.lockTimeoutMs;
     for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
@@ -168,6 +168,7 @@ export class Store {
       }
       const holder = lockHolder(fd);
       closeSync(fd);
+      onBusy?.();
       if (Date.now() >= deadline)
         throw new RuntimeError("busy", `container ${id} is busy: ${holder} is working on it`, { id });
       await Bun.sleep(pause);
@@ -292,7 +293,7 @@ function openDirectoryOf(path: string, id: string): number {
   }
 }
 
-function statOrNull(path: string): { ino: number; dev: number } | null {
+function statOrNull(path: string): { ino: number; dev: number; isDirectory(): boolean } | null {
   try {
     return statSync(path);
   } catch (error) {
