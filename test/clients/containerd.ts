@@ -1,6 +1,9 @@
 /**
  * containerd 1.6, driven by ctr: the shim io.containerd.runc.v2 runs the executable in runc's place, once because
  * `ctr run --runc-binary` names it, and once because it is what the daemon's PATH has for `runc`.
+ *
+ * Contract: 3.1-globals, 3.1-create, 3.1-exec, 3.1-delete-kill, 3.1-ps-list, 3.2-pid, 3.2-parent-death, 3.2-log, 3.2-places,
+ * 3.2-console-socket, 3.3-not-running.
  */
 import { mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,6 +1,8 @@
 /**
  * Docker 20.10: a daemon of the test's own, with runts as its default runtime (so `docker build` runs it too), and the
  * command line that people type.
+ *
+ * Contract: 3.3-docker-126, 3.3-docker-127.
  */
 import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -4,6 +4,9 @@
  *
  * Podman finds the runtime by path (--runtime) and by name (containers.conf), and reads its errors as JSON only when
  * containers.conf counts the name among `runtime_supports_json`. All three are shown.
+ *
+ * Contract: 3.1-conmon-create, 3.1-conmon-exec, 3.1-podman, 3.2-pid, 3.2-log, 3.2-console-socket, 3.3-podman, 3.3-name.
+ * Gap: `podman cp` with a running container is not: Podman enters its mount namespace on the host, which is empty.
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
