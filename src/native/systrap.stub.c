@@ -229,12 +229,22 @@ static struct info *const info = (struct info *)INFO_BASE;
 
 static inline uint64_t private_of(const void *stack) { return (uint64_t)stack & ~(PRIVATE_SIZE - 1); }
 static inline struct slot *slot_of(uint64_t private) { return (struct slot *)(MAILBOX_BASE + (private - PRIVATE_BASE) / PRIVATE_SIZE * SLOT_SIZE); }
-/* The time stamp counter, and Linux' CPU number in the low 12 bits of *cpu. */
-static inline uint64_t rdtscp(uint32_t *cpu)
+static inline uint64_t rdtsc(void)
 {
 	uint32_t lo, hi;
-	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(*cpu));
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	return (uint64_t)hi << 32 | lo;
+}
+/*
+ * The CPU that we run on, as the vDSO finds it: Linux keeps the number in the limit of a segment of each CPU. RDTSCP and
+ * RDPID would tell the number that the machine below has given the processor, where a hypervisor leaves them alone.
+ */
+#define CPU_SEGMENT 0x7b
+static inline uint32_t this_cpu(void)
+{
+	uint32_t limit = 0;
+	__asm__ volatile("lsl %1, %0" : "+r"(limit) : "r"(CPU_SEGMENT) : "cc");
+	return limit & 0xfff;
 }
 
 /* Needed by the compiler for structure copies. */
@@ -378,7 +388,7 @@ static void prefetch(struct slot *slot, uint32_t nr)
 static void post(struct slot *slot, uint32_t event)
 {
 	slot->event = event;
-	rdtscp(&slot->cpu);
+	slot->cpu = this_cpu();
 	__atomic_store_n(&slot->state, STATE_EVENT, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&slot->kernel_waiting, __ATOMIC_SEQ_CST))
 		SYS3(__NR_futex, &slot->state, FUTEX_WAKE, 1);
@@ -390,11 +400,17 @@ static void post(struct slot *slot, uint32_t event)
 
 static void await(struct slot *slot)
 {
-	uint32_t cpu;
-	uint64_t end = rdtscp(&cpu) + info->spin_cycles;
-	while (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != STATE_REPLY) {
+	uint64_t last = rdtsc(), end = last + __atomic_load_n(&info->spin_cycles, __ATOMIC_RELAXED);
+	for (;;) {
+		int replied = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == STATE_REPLY;
+		uint64_t now = rdtsc();
+		if (now - last > STALL_CYCLES)
+			slot->stalled = 1;
+		last = now;
+		if (replied)
+			break;
 		/* Spinning is of no use when the kernel is queued behind us on this very CPU. */
-		if (rdtscp(&cpu) < end && (cpu & 0xfff) != info->kernel_cpu && !__atomic_load_n(&slot->park, __ATOMIC_RELAXED)) {
+		if (now < end && this_cpu() != __atomic_load_n(&info->kernel_cpu, __ATOMIC_RELAXED) && !__atomic_load_n(&slot->park, __ATOMIC_RELAXED)) {
 			__asm__ volatile("pause");
 			continue;
 		}
