@@ -50,6 +50,8 @@ export interface ContainerView {
   readonly state: OciState;
   /** Host pid of the sandbox process; 0 when there is none. */
   readonly sandboxPid: number;
+  /** Somebody deletes the container by force and waits for who is still working on it. Looked up anew each time. */
+  readonly unwanted: boolean;
 }
 export type ContainerStatus = "creating" | "created" | "running" | "paused" | "stopped";
 export interface OciState {

@@ -7,7 +7,7 @@
  * directory that reads as a stopped container and nothing else.
  */
 
-import { closeSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { CommandContext } from "../command.ts";
 import { describe, MESSAGES, RuntimeError } from "../errors.ts";
@@ -44,6 +44,8 @@ import { checkId, type LockedContainer, type Metadata, Store } from "./store.ts"
 
 /** The sandbox's answer to a second start. */
 const EBUSY = 16;
+/** File in the state directory: a forced delete waits for the lock. */
+const UNWANTED = "unwanted";
 /** How long a start that failed leaves its caller to wait for the container's process. */
 const REAP_TIMEOUT_MS = 500;
 
@@ -89,6 +91,8 @@ export class Container implements ContainerView {
   constructor(
     readonly metadata: Metadata,
     readonly status: ContainerStatus,
+    /** The state directory. */
+    private readonly directory: string,
   ) {}
 
   get id(): string {
@@ -102,6 +106,9 @@ export class Container implements ContainerView {
   }
   get sandboxPid(): number {
     return this.metadata.sandbox?.pid ?? 0;
+  }
+  get unwanted(): boolean {
+    return existsSync(join(this.directory, UNWANTED));
   }
   /** The host process that stands for the container; 0 when it has ended. */
   get pid(): number {
@@ -155,7 +162,7 @@ export class Containers {
   }
 
   private look(metadata: Metadata): Container {
-    return new Container(metadata, this.currentStatus(metadata));
+    return new Container(metadata, this.currentStatus(metadata), this.store.directory(metadata.id));
   }
 
   /** What the metadata says, unless the process that it speaks of is gone, or its maker is. */
@@ -262,7 +269,7 @@ export class Containers {
 
   /** A locked container as hooks see it: nobody else changes it, so its status is what is written. */
   private seen({ metadata }: LockedContainer): Container {
-    return new Container(metadata, metadata.status);
+    return new Container(metadata, metadata.status, this.store.directory(metadata.id));
   }
 
   private planCgroups(spec: Spec, id: string): string[] {
@@ -395,7 +402,7 @@ export class Containers {
   }
 
   private async tellDeleted(metadata: Metadata): Promise<void> {
-    const container = new Container({ ...metadata, status: "stopped" }, "stopped");
+    const container = new Container({ ...metadata, status: "stopped" }, "stopped", this.store.directory(metadata.id));
     for (const error of await this.context.plugins.runAll("container:deleted", { container }))
       this.context.log.warn(describe(error));
   }
@@ -664,9 +671,10 @@ export class Containers {
     return true;
   }
 
-  /** A command that holds the lock while a hook hangs fails as soon as the sandbox is gone, and lets go. */
+  /** A command that holds the lock while a hook hangs learns that nobody wants the container any more, and lets go. */
   private killFirst(id: string): void {
     try {
+      writeFileSync(join(this.store.directory(id), UNWANTED), "");
       const { sandbox, sandboxId } = this.store.read(id);
       if (sandboxId === id && sandbox !== null && isAlive(sandbox)) this.host.kill(sandbox.pid, 9);
     } catch (error) {

@@ -1,5 +1,5 @@
 /** Runs the hooks of one kind: in their order, each with the container's state on its input and a limit of time. */
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { RuntimeError } from "../../core/errors.ts";
 import type { ContainerView, OciState } from "../../core/plugin.ts";
 import type { Hook, Hooks } from "../../core/spec/schema.ts";
@@ -8,7 +8,7 @@ import type { Hook, Hooks } from "../../core/spec/schema.ts";
 const OUTPUT_MAX = 16 * 1024;
 /** How long the output of a hook that has ended may still be held open by what it started. */
 const OUTPUT_GRACE_MS = 200;
-/** How often a hook's sandbox is looked after. */
+/** How often it is asked whether the container is still wanted. */
 const WATCH_MS = 100;
 
 export type HookKind = keyof Hooks;
@@ -82,7 +82,7 @@ async function runOne(kind: HookKind, index: number, hook: Hook, container: Cont
   // Somebody who deletes the container by force must not wait for a hook that hangs.
   let abandoned = false;
   const watch = setInterval(() => {
-    if (kind === "poststop" || container.sandboxPid === 0 || lives(container.sandboxPid)) return;
+    if (!container.unwanted) return;
     abandoned = true;
     killGroup(child.pid);
   }, WATCH_MS);
@@ -91,7 +91,7 @@ async function runOne(kind: HookKind, index: number, hook: Hook, container: Cont
   clearInterval(watch);
   const [stdout, stderr] = await Promise.all(output.map((each) => each.text()));
   const said = `stdout: ${stdout!.trim()}, stderr: ${stderr!.trim()}`;
-  if (abandoned) throw fail(`the container has ended meanwhile, ${said}`);
+  if (abandoned) throw fail(`the container is being deleted, ${said}`);
   if (timedOut) throw fail(`timeout executing hook: it took longer than ${hook.timeout} s, ${said}`);
   if (child.signalCode !== null) throw fail(`signal: ${child.signalCode}, ${said}`);
   if (exitCode !== 0) throw fail(`exit status ${exitCode}, ${said}`);
@@ -101,16 +101,6 @@ const pair = (text: string): [string, string] => {
   const equals = text.indexOf("=");
   return equals < 0 ? [text, ""] : [text.slice(0, equals), text.slice(equals + 1)];
 };
-
-/** False once a process is gone, or a zombie. */
-function lives(pid: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return !"ZX".includes(stat.charAt(stat.lastIndexOf(")") + 2));
-  } catch {
-    return false;
-  }
-}
 
 /** The hook and what it started: it leads a group of its own. */
 function killGroup(pid: number): void {
