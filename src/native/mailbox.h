@@ -108,7 +108,7 @@ struct slot {
 	uint32_t pid;
 	uint64_t regs[27];
 	uint32_t cpu; /* where the thread ran when it posted */
-	uint32_t stalled; /* it lost its CPU while it looked for a reply */
+	uint32_t pad;
 	struct segment prefetch[PREFETCH_MAX];
 	struct segment outs[OUTS_MAX];
 	uint64_t pad2[2];
@@ -132,11 +132,9 @@ struct prefetch_spec {
 	uint32_t size;
 };
 #define SYSCALLS_MAX 512
-/* Two looks at a mailbox so many cycles apart: the looker did not have its CPU in between. */
-#define STALL_CYCLES 300000u
 struct info {
 	uint32_t kernel_sleeping;
-	uint32_t spin_cycles; /* how long a stub looks for its reply; 0: the CPUs are wanted by others */
+	uint32_t spin_cycles; /* how long a stub looks for its reply */
 	uint32_t kernel_cpu; /* where the kernel last ran */
 	uint32_t pad[1021];
 	struct prefetch_spec prefetch[SYSCALLS_MAX][3];

@@ -20,7 +20,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 #include "mailbox.h"
 
@@ -38,120 +37,55 @@ static uint64_t now_ns(void)
 }
 
 /*
- * How kernel and stubs wait for each other: apart, each on a CPU of its own and looking at shared memory, or together,
- * on one CPU and sleeping. Apart, a trip is several times faster, but only while both really have a CPU. When others
- * want the CPUs too, who looks keeps from running the very thread that he waits for; and to wake a sleeper on another
- * CPU costs much more than to hand over one's own.
- *
- * We begin apart, and go together when looking does not pay. Two signs of that: a gap between two looks, of the kernel or
- * of a stub, which has then lost its CPU; and more sleeps and wake-ups across CPUs than looks saved. After a while we try
- * again, and wait longer each time that it does not last. The stubs learn it from info->spin_cycles.
+ * The kernel looks at shared memory for a while before it sleeps: a trip is then several times faster than with two
+ * sleeps and two wake-ups. It pays only when a stub on another CPU will come soon. So it looks less long after it has
+ * looked in vain, down to not at all, and not when it shares the stub's CPU; now and then one wait is with the whole
+ * spin, to find out whether that pays again. No sched_yield: newer hosts take a slice of time from whoever calls it.
  */
-/* So soon after one stall, another is no accident. */
-#define STALLS_WITHIN_NS 20000000
-#define RETRY_MIN_NS 10000000
-#define RETRY_MAX_NS 640000000
-/* Apart for so long is a success: the next retry comes soon. */
-#define LASTING_NS 50000000
-/* To sleep and be woken on another CPU costs about so many times what a trip gains by being apart. */
-#define FAILURE 12
-#define FAILURES_MAX 96
-/* A longer sleep says nothing: the guest had nothing for us. */
-#define SOON_NS 1000000
-/* How long the kernel looks at mailboxes, at one mailbox while a command runs, and a stub for its reply. */
+#define SPIN_PROBE_EVERY 16
 #define SPIN_NS 50000
 #define SYNC_SPIN_NS 20000
-#define STUB_SPIN_CYCLES 60000
-/* Apart, one wait of so many is with the whole spin, though shorter ones have failed. */
-#define PROBE_EVERY 16
-
 static struct {
-	int apart;
-	uint64_t since, stalled_at, retry_at, retry_ns;
-	/* How long the kernel looks at present: less while what it waits for takes longer than a spin. */
+	/* How long sy_wait looks at present. */
 	uint64_t budget;
 	unsigned waits;
-	/* Grows with looks that failed and then cost a sleep and a wake-up, shrinks with those that paid. */
-	int failures;
-	/* The last thing we did was to wake a stub that slept on our own CPU. */
+	/* The last thing we did was to wake a stub that sleeps on our own CPU: it runs when we sleep, not before. */
 	int gave_way;
-} spin = { .retry_ns = RETRY_MIN_NS };
+} spin = { .budget = SPIN_NS };
 
-static void go_apart(struct info *info, uint64_t now)
+static int give_way(void)
 {
-	spin.apart = 1;
-	spin.since = now;
-	spin.stalled_at = 0;
-	spin.budget = SPIN_NS;
-	spin.failures = FAILURES_MAX - 2 * FAILURE;
-	__atomic_store_n(&info->spin_cycles, STUB_SPIN_CYCLES, __ATOMIC_RELAXED);
-}
-static void go_together(struct info *info, uint64_t now)
-{
-	spin.apart = 0;
-	spin.retry_ns = now - spin.since > LASTING_NS ? RETRY_MIN_NS : spin.retry_ns * 2;
-	if (spin.retry_ns > RETRY_MAX_NS)
-		spin.retry_ns = RETRY_MAX_NS;
-	spin.retry_at = now + spin.retry_ns;
-	__atomic_store_n(&info->spin_cycles, 0, __ATOMIC_RELAXED);
-}
-/* Somebody who looked had lost his CPU. */
-static void stalled(struct info *info, uint64_t now)
-{
-	if (!spin.apart)
-		return;
-	if (now - spin.since < LASTING_NS || now - spin.stalled_at < STALLS_WITHIN_NS)
-		go_together(info, now);
-	spin.stalled_at = now;
-}
-
-/* A look has paid. */
-static void paid(void)
-{
-	if (spin.failures > 0)
-		spin.failures--;
-}
-/* A look was in vain, or there was none, and what we waited for came soon after. */
-static void failed(struct info *info, uint64_t now)
-{
-	if (spin.apart && (spin.failures += FAILURE) >= FAILURES_MAX)
-		go_together(info, now);
+	int gave = spin.gave_way;
+	spin.gave_way = 0;
+	return gave;
 }
 
 /*
- * Who is apart must be on two CPUs and who is together on one. The host's balancer does not see to it: two that sleep
- * half of the time may share a CPU for ever. After some events in a row in the wrong place we move, once.
+ * Kernel and stub on one CPU take turns sleeping and waking each other, which is several times slower than looking at
+ * shared memory from two; and since each is idle half of the time, the host's balancer leaves them there. After some
+ * events in a row from our own CPU we move to another one, once.
  */
-#define MISPLACED_STREAK 16
-#define CPU_MASK (CPU_SETSIZE - 1)
-static void place(struct slot *s, struct info *info)
+#define SAME_CPU_STREAK 16
+static void avoid_cpu_of(const struct slot *s)
 {
 	static int streak;
 	static const struct slot *last;
-	cpu_set_t all, wanted;
-	int cpu = sched_getcpu(), its = (int)(s->cpu & CPU_MASK);
-	if (s->stalled) {
-		s->stalled = 0;
-		stalled(info, now_ns());
-	}
+	cpu_set_t all, others;
+	int cpu = sched_getcpu();
 	/* Only for one thread that calls and calls: threads that wake each other need both CPUs anyway. */
-	if ((its == cpu) != spin.apart || s != last) {
+	if ((int)s->cpu != cpu || s != last) {
 		streak = 0;
 		last = s;
 		return;
 	}
-	if (++streak < MISPLACED_STREAK)
+	if (++streak < SAME_CPU_STREAK)
 		return;
 	streak = 0;
 	if (sched_getaffinity(0, sizeof all, &all) < 0)
 		return;
-	CPU_ZERO(&wanted);
-	if (spin.apart) {
-		wanted = all;
-		CPU_CLR(cpu, &wanted);
-	} else if (CPU_ISSET(its, &all))
-		CPU_SET(its, &wanted);
-	if (CPU_COUNT(&wanted) > 0 && sched_setaffinity(0, sizeof wanted, &wanted) == 0)
+	others = all;
+	CPU_CLR(cpu, &others);
+	if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
 		sched_setaffinity(0, sizeof all, &all);
 }
 
@@ -183,18 +117,10 @@ static int scan(char *base, const int32_t *active, int n, int start)
 			return at;
 	return -1;
 }
-static int found(char *base, const int32_t *active, int at, struct info *info)
+static int found(char *base, const int32_t *active, int at)
 {
-	place(slot_at(base, active, at), info);
+	avoid_cpu_of(slot_at(base, active, at));
 	return at;
-}
-/* Call after a look at `n` slots with the time stamp of the look before: notices when we had no CPU in between. */
-static uint64_t looked_again(uint64_t last, int n, struct info *info)
-{
-	uint64_t now = __rdtsc();
-	if (now - last > STALL_CYCLES + 1000 * (uint64_t)n)
-		stalled(info, now_ns());
-	return now;
 }
 
 /*
@@ -208,33 +134,25 @@ int sy_wait(char *base, const int32_t *active, int n, int start, struct info *in
 {
 	int at = scan(base, active, n, start);
 	if (at >= 0)
-		return found(base, active, at, info);
+		return found(base, active, at);
 	if (timeout_ns == 0)
 		return -1;
 	uint64_t begin = now_ns();
-	if (!spin.apart && begin >= spin.retry_at)
-		go_apart(info, begin);
-	/* A stub that was woken on this very CPU gets it when we sleep, not before. */
-	int looked = spin.apart && n > 0 && !spin.gave_way;
-	spin.gave_way = 0;
+	int looked = !give_way() && n > 0;
 	__atomic_store_n(&info->kernel_cpu, (uint32_t)sched_getcpu(), __ATOMIC_RELAXED);
 	if (looked) {
-		uint64_t limit = ++spin.waits % PROBE_EVERY == 0 ? SPIN_NS : spin.budget;
+		uint64_t limit = ++spin.waits % SPIN_PROBE_EVERY == 0 ? SPIN_NS : spin.budget;
 		if (timeout_ns > 0 && timeout_ns < (double)limit)
 			limit = (uint64_t)timeout_ns;
-		uint64_t look = __rdtsc();
 		do {
 			for (int k = 0; k < 16; k++) {
-				at = scan(base, active, n, start);
-				look = looked_again(look, n, info);
-				if (at >= 0) {
-					paid();
+				if ((at = scan(base, active, n, start)) >= 0) {
 					spin.budget = spin.budget < SPIN_NS / 16 ? SPIN_NS / 16 : spin.budget * 2 > SPIN_NS ? SPIN_NS : spin.budget * 2;
-					return found(base, active, at, info);
+					return found(base, active, at);
 				}
 				__builtin_ia32_pause();
 			}
-		} while (spin.apart && now_ns() - begin < limit);
+		} while (now_ns() - begin < limit);
 	}
 	__atomic_store_n(&info->kernel_sleeping, 1, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -254,13 +172,9 @@ int sy_wait(char *base, const int32_t *active, int n, int start, struct info *in
 	}
 	int got = (int)syscall(SYS_epoll_pwait2, epoll, ev, 4, pts, NULL, 0);
 	__atomic_store_n(&info->kernel_sleeping, 0, __ATOMIC_SEQ_CST);
-	if (looked && got > 0) {
-		uint64_t now = now_ns();
-		/* A sleep that was shorter than a spin could have been: longer spins would pay. */
-		spin.budget = now - begin < SPIN_NS ? SPIN_NS : spin.budget / 2;
-		if (now - begin < SOON_NS)
-			failed(info, now);
-	}
+	/* A sleep that was shorter than the whole spin: to look would have paid. */
+	if (looked)
+		spin.budget = now_ns() - begin < SPIN_NS ? SPIN_NS : spin.budget / 2;
 	int other = got <= 0;
 	for (int i = 0; i < got; i++) {
 		if (ev[i].data.u32 == 0) {
@@ -270,32 +184,24 @@ int sy_wait(char *base, const int32_t *active, int n, int start, struct info *in
 			other = 1;
 	}
 	if (!other && (at = scan(base, active, n, start)) >= 0)
-		return found(base, active, at, info);
+		return found(base, active, at);
 	return -1;
 }
 
 /*
  * Waits until the stub has carried out the commands of one window. 0, -ETIMEDOUT, or -ESRCH when process pid is gone.
  */
-int sy_sync(struct slot *slot, struct info *info, int pid, double timeout_ns)
+int sy_sync(struct slot *slot, int pid, double timeout_ns)
 {
 	uint64_t begin = now_ns();
-	int looked = spin.apart && !spin.gave_way;
-	spin.gave_way = 0;
-	if (looked) {
-		uint64_t look = __rdtsc();
+	if (!give_way()) {
 		do {
 			for (int k = 0; k < 32; k++) {
-				int done = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == STATE_EVENT;
-				look = looked_again(look, 1, info);
-				if (done) {
-					paid();
+				if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == STATE_EVENT)
 					return 0;
-				}
 				__builtin_ia32_pause();
 			}
-		} while (spin.apart && now_ns() - begin < SYNC_SPIN_NS);
-		failed(info, now_ns());
+		} while (now_ns() - begin < SYNC_SPIN_NS);
 	}
 	int result = 0;
 	__atomic_store_n(&slot->kernel_waiting, 1, __ATOMIC_SEQ_CST);
@@ -322,11 +228,9 @@ int sy_sync(struct slot *slot, struct info *info, int pid, double timeout_ns)
 }
 
 /* Wakes a stub that sleeps on its slot. */
-int sy_wake(struct slot *slot, struct info *info)
+int sy_wake(struct slot *slot)
 {
-	spin.gave_way = (int)(slot->cpu & CPU_MASK) == sched_getcpu();
-	if (!spin.gave_way)
-		failed(info, now_ns());
+	spin.gave_way = (int)slot->cpu == sched_getcpu();
 	return (int)futex(&slot->state, FUTEX_WAKE, 1, NULL);
 }
 int sy_tgkill(int pid, int tid, int signo) { return R(syscall(SYS_tgkill, pid, tid, signo)); }

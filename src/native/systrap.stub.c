@@ -400,17 +400,10 @@ static void post(struct slot *slot, uint32_t event)
 
 static void await(struct slot *slot)
 {
-	uint64_t last = rdtsc(), end = last + __atomic_load_n(&info->spin_cycles, __ATOMIC_RELAXED);
-	for (;;) {
-		int replied = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == STATE_REPLY;
-		uint64_t now = rdtsc();
-		if (now - last > STALL_CYCLES)
-			slot->stalled = 1;
-		last = now;
-		if (replied)
-			break;
+	uint64_t end = rdtsc() + info->spin_cycles;
+	while (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != STATE_REPLY) {
 		/* Spinning is of no use when the kernel is queued behind us on this very CPU. */
-		if (now < end && this_cpu() != __atomic_load_n(&info->kernel_cpu, __ATOMIC_RELAXED) && !__atomic_load_n(&slot->park, __ATOMIC_RELAXED)) {
+		if (rdtsc() < end && this_cpu() != __atomic_load_n(&info->kernel_cpu, __ATOMIC_RELAXED) && !__atomic_load_n(&slot->park, __ATOMIC_RELAXED)) {
 			__asm__ volatile("pause");
 			continue;
 		}

@@ -61,6 +61,9 @@ const WINDOWS = 16384;
 /** A stub that does not carry out commands for this long is killed. */
 const SYNC_TIMEOUT_NS = 10e9;
 
+/** How long a stub spins for its reply, in TSC cycles. */
+const STUB_SPIN_CYCLES = 60_000;
+
 /** Longer reads of guest memory go by process_vm_readv: one copy less. */
 const COPY_IN_MAX = 8192;
 
@@ -112,7 +115,7 @@ export class SystrapPlatform implements Platform {
   private readonly freeWindows: Window[] = [];
   private windowCount = 0;
   private readonly infoView: DataView;
-  readonly info: number;
+  private readonly info: number;
   private readonly doorbell: number;
   private readonly epoll: number;
   /** Window numbers of threads that run guest code. */
@@ -142,6 +145,7 @@ export class SystrapPlatform implements Platform {
     check(ftruncate(infoFd, M.INFO_SIZE), "size the info page");
     this.info = check(mapShared(infoFd, 0, M.INFO_SIZE), "map the info page");
     this.infoView = new DataView(memoryAt(this.info, M.INFO_SIZE));
+    this.infoView.setUint32(4, STUB_SPIN_CYCLES, true);
     check(watchChildren(this.doorbell), "watch for child processes");
 
     // The stubs get the info page by a read-only descriptor: they could not make it writable.
@@ -167,7 +171,7 @@ export class SystrapPlatform implements Platform {
     const space = new SystrapSpace(this, pid, ours, mailbox);
     this.spaces.set(pid, space);
     this.zygote = this.openContext(space, 0);
-    if (waitForCommands(this.zygote.window.address, this.info, pid, SYNC_TIMEOUT_NS) < 0) {
+    if (waitForCommands(this.zygote.window.address, pid, SYNC_TIMEOUT_NS) < 0) {
       const status = new Int32Array(2);
       waitChild(pid, 1, status);
       throw new Error(
@@ -684,7 +688,7 @@ class SystrapContext implements Context {
     u32[M.W_REPLY] = kind;
     u32[M.W_NOUTS] = this.outs;
     Atomics.store(i32, M.W_STATE, M.STATE_REPLY);
-    if (Atomics.load(i32, M.W_STUB_SLEEPING) !== 0) wakeStub(this.window.address, this.addressSpace.platform.info);
+    if (Atomics.load(i32, M.W_STUB_SLEEPING) !== 0) wakeStub(this.window.address);
   }
 
   /** It runs again: nothing more may be done on its hands. */
@@ -724,7 +728,7 @@ class SystrapContext implements Context {
     const space = this.addressSpace;
     if (space.dead) return -ESRCH;
     if (this.staged !== null) {
-      if (waitForCommands(this.window.address, space.platform.info, space.hostPid, SYNC_TIMEOUT_NS) < 0) {
+      if (waitForCommands(this.window.address, space.hostPid, SYNC_TIMEOUT_NS) < 0) {
         killProcess(space.hostPid, SIGKILL);
         return -ESRCH;
       }
@@ -743,8 +747,8 @@ class SystrapContext implements Context {
     u32[M.W_PARK] = 0;
     u32[M.W_REPLY] = M.REPLY_COMMANDS;
     Atomics.store(i32, M.W_STATE, M.STATE_REPLY);
-    if (Atomics.load(i32, M.W_STUB_SLEEPING) !== 0) wakeStub(this.window.address, this.addressSpace.platform.info);
-    const waited = waitForCommands(this.window.address, space.platform.info, space.hostPid, SYNC_TIMEOUT_NS);
+    if (Atomics.load(i32, M.W_STUB_SLEEPING) !== 0) wakeStub(this.window.address);
+    const waited = waitForCommands(this.window.address, space.hostPid, SYNC_TIMEOUT_NS);
     if (waited < 0) {
       killProcess(space.hostPid, SIGKILL);
       return -ESRCH;
