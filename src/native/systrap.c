@@ -40,7 +40,7 @@ static uint64_t now_ns(void)
  * The kernel looks at shared memory for a while before it sleeps: a trip is then several times faster than with two
  * sleeps and two wake-ups. It pays only when a stub on another CPU will come soon. So it looks less long after it has
  * looked in vain, down to not at all, and not when it shares the stub's CPU; now and then one wait is with the whole
- * spin, to find out whether that pays again. No sched_yield: newer hosts take a slice of time from whoever calls it.
+ * spin, to find out whether that pays again.
  */
 #define SPIN_PROBE_EVERY 16
 #define SPIN_NS 50000
