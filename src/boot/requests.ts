@@ -89,7 +89,6 @@ export class Requests {
   private readonly waiters = new Map<number, Answer[]>();
   private readonly channels = new Map<number, WaiterChannel>();
   private readonly statuses = new Map<number, number>();
-  /** Most memory seen, for stats. */
 
   /** The container's profile, for its first process and those of exec. */
   private readonly seccomp: Seccomp | null;

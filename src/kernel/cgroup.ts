@@ -7,6 +7,7 @@
 import { memoryUse } from "./fs/proc/usage.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Mm } from "./mm/mm.ts";
+import type { Task } from "./task/task.ts";
 import { processCpuNs } from "./time/cpu-time.ts";
 
 const NONE = Number.POSITIVE_INFINITY;
@@ -60,6 +61,11 @@ export class Cgroup {
     const all = Array.from({ length: cpuCount }, (_, cpu) => cpu);
     const allowed = this.limits.cpus?.filter((cpu) => cpu < cpuCount) ?? all;
     return allowed.length > 0 ? [...allowed] : all;
+  }
+
+  /** Those that one task may use. */
+  cpusOf(task: Task): readonly number[] {
+    return task.sched.affinity ?? this.cpus();
   }
 
   /** Bytes of resident guest memory. */

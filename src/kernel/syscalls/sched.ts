@@ -154,10 +154,6 @@ const CPUMASK_SIZE = 32;
 function cpuCount(task: Task): number {
   return Math.min(task.kernel.hostInfo.cpuCount, CPUMASK_SIZE * 8);
 }
-/** The processors that a task may use, in ascending order. */
-function affinityOf(target: Task): number[] {
-  return target.sched.affinity ?? target.kernel.cgroup.cpus();
-}
 
 export const sched_getaffinity = syscall(
   "sched_getaffinity",
@@ -168,7 +164,7 @@ export const sched_getaffinity = syscall(
     if (typeof target === "number") return target;
     const size = Math.min(call.cpusetsize, CPUMASK_SIZE);
     const bytes = new Uint8Array(size);
-    for (const cpu of affinityOf(target)) bytes[cpu >> 3]! |= 1 << (cpu & 7);
+    for (const cpu of target.kernel.cgroup.cpusOf(target)) bytes[cpu >> 3]! |= 1 << (cpu & 7);
     return task.mm.writeBytes(call.mask, bytes) < 0 ? -EFAULT : size;
   },
 );
@@ -192,7 +188,7 @@ export const sched_setaffinity = syscall("sched_setaffinity", { pid, cpusetsize:
 
 /** Where it really runs is the host's to know; this is a processor that the task may run on. */
 export const getcpu = syscall("getcpu", { cpu: outStruct(), node: outStruct(), tcache: int }, (task, call) => {
-  if (call.cpu !== 0 && task.mm.writeU32(call.cpu, affinityOf(task)[0]!) < 0) return -EFAULT;
+  if (call.cpu !== 0 && task.mm.writeU32(call.cpu, task.kernel.cgroup.cpusOf(task)[0]!) < 0) return -EFAULT;
   if (call.node !== 0 && task.mm.writeU32(call.node, 0) < 0) return -EFAULT;
   return 0;
 });

@@ -6,7 +6,6 @@
  */
 import { clockMonotonicNs } from "../../../native/host.ts";
 import { REG } from "../../../platform/platform.ts";
-import type { Kernel } from "../../kernel.ts";
 import { SIG_DFL, SIG_IGN } from "../../signal/actions.ts";
 import { SigSet } from "../../signal/task-signals.ts";
 import type { Process } from "../../task/process.ts";
@@ -164,10 +163,6 @@ export function statm(task: Task): string {
   return `${pages.map((bytes) => Math.floor(bytes / 4096)).join(" ")}\n`;
 }
 
-/** Processors that the task may run on. */
-function affinity(kernel: Kernel, task: Task): number[] {
-  return task.sched.affinity ?? kernel.cgroup.cpus();
-}
 /** "0-1,4": a list of numbers in Linux' range format. */
 export function rangeList(numbers: readonly number[]): string {
   const ranges: string[] = [];
@@ -243,7 +238,7 @@ export function status(task: Task, _reader: Task, target: Target): string {
     );
   }
   const limit = process.rlimits[RLIMIT_SIGPENDING]!.soft;
-  const cpus = affinity(kernel, task);
+  const cpus = kernel.cgroup.cpusOf(task);
   lines.push(
     `Threads:\t${livingThreads(process)}`,
     `SigQ:\t${userCounts(kernel, cred.uid).signals}/${limit === Number.POSITIVE_INFINITY ? "18446744073709551615" : limit}`,
