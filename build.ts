@@ -6,6 +6,7 @@
  *   run -- ARGS…     build silently, then dist/runts ARGS…
  *   test [name…]     build, then test/run.ts
  *   check            types, lint, format
+ *   schema [name…]   build, then test/schema.ts: what saved kernels look like, into src/kernel/state/schema.json
  *   bench [args…]    build, then bench/run.ts
  *   generate         only the generated modules (for editors and unit tests)
  */
@@ -23,6 +24,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Plugin } from "esbuild";
 
 const root = dirname(fileURLToPath(import.meta.url));
 const outDir = process.env["RUNTS_DIST"] ?? join(root, "dist");
@@ -171,6 +173,22 @@ function types(): void {
   rmSync(config);
 }
 
+/**
+ * Plugins are given all of valibot, so that the module is kept whole: 130 kB, of which the schemas of a spec use a tenth. For
+ * them it is a module of its own. What passes between the two are issues, which are plain data.
+ */
+const specsOwnValibot: Plugin = {
+  name: "valibot of specs",
+  setup(build) {
+    const its = /\/src\/core\/(spec\/|check\.ts$)/;
+    build.onResolve({ filter: /^valibot$/ }, async ({ path, importer, kind, resolveDir, pluginData }) => {
+      if (pluginData === "resolving" || !its.test(importer)) return undefined;
+      const found = await build.resolve(path, { importer, kind, resolveDir, pluginData: "resolving" });
+      return { path: found.path, suffix: "?spec", sideEffects: false };
+    });
+  },
+};
+
 async function build(quiet = false): Promise<void> {
   if (process.platform !== "linux" || process.arch !== "x64")
     throw new BuildError(`runts builds and runs on Linux x86-64 only; this is ${process.platform} ${process.arch}`);
@@ -189,6 +207,7 @@ async function build(quiet = false): Promise<void> {
     platform: "node",
     target: "esnext",
     external: ["bun", "bun:*"],
+    plugins: [specsOwnValibot],
     minifySyntax: true,
     minifyWhitespace: true,
     keepNames: false,
@@ -244,17 +263,22 @@ try {
       await build(true);
       sh(bun, [join(root, "test/run.ts"), ...args]);
       break;
-    case "check":
-      generate();
-      sh(join(root, "node_modules/.bin/tsc"), []);
-      sh(join(root, "node_modules/@biomejs/cli-linux-x64/biome"), ["check", "."]);
+    case "schema":
+      await build(true);
+      sh(bun, [join(root, "test/schema.ts"), ...args]);
       break;
+    case "check": {
+      generate();
+      const { CHECKS } = await import("./test/checks.ts");
+      for (const { command } of CHECKS) sh(command[0]!, command.slice(1));
+      break;
+    }
     case "bench":
       await build(true);
       sh(bun, [join(root, "bench/run.ts"), ...args]);
       break;
     default:
-      throw new BuildError(`unknown verb "${verb}": build, start, run, test, check, bench, generate`);
+      throw new BuildError(`unknown verb "${verb}": build, start, run, test, schema, check, bench, generate`);
   }
 } catch (error) {
   if (!(error instanceof BuildError)) throw error;

@@ -15,40 +15,16 @@
  * is the floor of what a container costs, not a typical one. `wait` is polled every 0.2 ms;
  * the end of a runtime's helper processes after it is in no figure.
  */
-import { dlopen, FFIType, ptr } from "bun:ffi";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { describeMachine } from "./machine.ts";
 import { compile } from "./micro.ts";
-import { environment, withScratch } from "./process.ts";
+import { withScratch } from "./process.ts";
+import { awaitEnd, becomeSubreaper, findRuntimes, type Runtime, reapOrphans, step } from "./runtimes.ts";
 import { asMarkdown, asText, figure, median, type Table } from "./stats.ts";
-import { findExecutable, isExecutable, runtsPath } from "./targets.ts";
-
-interface Runtime {
-  name: string;
-  /** The executable and its global flags. */
-  prefix: string[];
-}
 
 const STEPS = ["create", "start", "wait", "delete"] as const;
 type Timing = Record<(typeof STEPS)[number], number>;
-
-const STEP_LIMIT_MS = 20_000;
-
-function findRuntimes(state: string): { found: Runtime[]; missing: string[] } {
-  const found: Runtime[] = [];
-  const missing: string[] = [];
-  const add = (name: string, path: string | undefined, flags: string[]) => {
-    if (path !== undefined && isExecutable(path))
-      found.push({ name, prefix: [path, "--root", `${state}/${name}`, ...flags] });
-    else missing.push(name);
-  };
-  add("runts", runtsPath(), []);
-  add("runc", findExecutable("runc", "RUNC"), []);
-  add("crun", findExecutable("crun", "CRUN"), []);
-  add("runsc", findExecutable("runsc", "RUNSC"), ["--network=none", "--platform=systrap"]);
-  return { found, missing };
-}
 
 /** A bundle with a static program as its whole root; no cgroup path, no network but the loopback. */
 function writeBundle(folder: string): void {
@@ -69,66 +45,6 @@ function writeBundle(folder: string): void {
   };
   mkdirSync(`${folder}/rootfs/proc`, { recursive: true });
   writeFileSync(`${folder}/config.json`, JSON.stringify(config));
-}
-
-/** Runs one command of a runtime; throws with its complaint when it fails. */
-function step(runtime: Runtime, log: string, words: string[]): number {
-  // Files, not pipes: a container inherits them and would hold a pipe open beyond `create`.
-  writeFileSync(log, "");
-  const start = performance.now();
-  const child = Bun.spawnSync([...runtime.prefix, ...words], {
-    cwd: "/",
-    env: environment,
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: Bun.file(log),
-    timeout: STEP_LIMIT_MS,
-    killSignal: "SIGKILL",
-  });
-  const elapsed = performance.now() - start;
-  if (child.exitCode !== 0) {
-    const said = readFileSync(log, "utf8").trim().split("\n").at(-1)?.slice(0, 300) ?? "";
-    throw new Error(`${words[0]}: exit status ${child.exitCode}${said === "" ? "" : `: ${said}`}`);
-  }
-  return elapsed;
-}
-
-const libc = dlopen("libc.so.6", {
-  prctl: { args: [FFIType.i32, FFIType.u64, FFIType.u64, FFIType.u64, FFIType.u64], returns: FFIType.i32 },
-  waitpid: { args: [FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
-}).symbols;
-const PR_SET_CHILD_SUBREAPER = 36;
-const WNOHANG = 1;
-
-/** Reaps the container's process as its caller would; throws unless it ended with 0. */
-function awaitEnd(pid: number): number {
-  const start = performance.now();
-  const status = new Int32Array(1);
-  for (;;) {
-    const reaped = libc.waitpid(pid, ptr(status), WNOHANG);
-    if (reaped === pid) break;
-    if (reaped < 0) throw new Error("wait: the process of the pid file is not a descendant that can be reaped");
-    if (performance.now() - start > STEP_LIMIT_MS) throw new Error(`wait: not ended after ${STEP_LIMIT_MS / 1000} s`);
-    Bun.sleepSync(0.2);
-  }
-  const elapsed = performance.now() - start;
-  if (status[0] !== 0) throw new Error(`wait: the process ended with wait status ${status[0]}, not 0`);
-  return elapsed;
-}
-
-const SETTLE_MS = 200;
-
-/**
- * Other orphans of a runtime, such as runsc's file server, become ours too: `delete` of runsc waits
- * for it, and a zombie would keep it waiting. Only called while no command of a runtime runs.
- */
-function reapOrphans(): void {
-  const start = performance.now();
-  for (;;) {
-    const reaped = libc.waitpid(-1, null, WNOHANG);
-    if (reaped < 0 || (reaped === 0 && performance.now() - start > SETTLE_MS)) return;
-    if (reaped === 0) Bun.sleepSync(0.2);
-  }
 }
 
 let containers = 0;
@@ -193,7 +109,7 @@ async function main(rounds: number, markdown: boolean, scratch: string): Promise
   }
   const machine = await describeMachine();
   const { found, missing } = findRuntimes(`${scratch}/state`);
-  libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  becomeSubreaper();
   const timings = new Map<string, Timing[]>();
   const failures = new Map<string, string>();
   for (let round = 0; round <= rounds; round++) {

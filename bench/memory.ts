@@ -55,6 +55,19 @@ function footprint(root: number): Footprint | string {
   return sum.processes === 0 ? "ended before it could be measured" : sum;
 }
 
+/** MiB (PSS) of everything below a process, without itself. */
+export function memoryBelow(root: number): number {
+  let sum = 0;
+  for (const pid of processTree(root).slice(1)) {
+    try {
+      sum += Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))?.[1] ?? 0) / 1024;
+    } catch {
+      // Ended while we looked, or a zombie.
+    }
+  }
+  return sum;
+}
+
 const SLEEP_S = 5;
 const SETTLE_MS = 2500;
 

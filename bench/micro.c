@@ -4,6 +4,7 @@
  *   micro [-t MS] [CASE...]   measure the named cases (default: all), one line each
  *   micro --list              print the names of the cases
  *   micro --exit              end at once (what the exec cases start)
+ *   micro --pause             sleep until a signal comes
  *
  * A line is "name<TAB>minimum<TAB>median<TAB>iterations", both in nanoseconds per
  * operation over ROUNDS rounds, or "name<TAB>failed<TAB>reason". The last line, "#clock",
@@ -581,6 +582,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "--exit") == 0)
 		return 0;
+	if (argc > 1 && strcmp(argv[1], "--pause") == 0)
+		return pause();
 	if (argc > 1 && strcmp(argv[1], "--list") == 0) {
 		for (int i = 0; i < CASES; i++)
 			puts(cases[i].name);

@@ -1,13 +1,15 @@
 /** The executable: ties core, plugins and sandbox together. `bun build --compile` seals this file. */
 import type { Plugin } from "./core/plugin.ts";
 import { runProgram } from "./core/program.ts";
+import checkpoint from "./plugins/checkpoint/index.ts";
 import doPlugin from "./plugins/do/index.ts";
 import hooks from "./plugins/hooks/index.ts";
+import multicontainer from "./plugins/multicontainer/index.ts";
 import { ptrace, systrap } from "./plugins/platforms/index.ts";
 import strace from "./plugins/strace/index.ts";
 
 /** Set up in this order. Each can be disabled in the configuration file. */
-const builtIns: readonly Plugin[] = [systrap, ptrace, hooks, strace, doPlugin];
+const builtIns: readonly Plugin[] = [systrap, ptrace, hooks, multicontainer, strace, checkpoint, doPlugin];
 
 // No top-level await: while one is pending the runtime waits for ever, even with nothing left that could end it.
 const argv = process.argv.slice(2);

@@ -6,8 +6,9 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { join } from "node:path";
 import { compileGuest } from "./guest.ts";
 import { cleanEnv, type Result, run } from "./harness/process.ts";
-import { inSandbox, isRoot, platforms, runts } from "./harness/sandbox.ts";
+import { executable, inSandbox, isRoot, platforms } from "./harness/sandbox.ts";
 import { type Case, fail, type Group, matches, type Outcome, pass, skip } from "./harness/suite.ts";
+import { currentUser, prefixed } from "./harness/user.ts";
 
 interface Bad {
   when: string;
@@ -98,6 +99,7 @@ async function files(): Promise<string> {
   const base = join(import.meta.dir, "../build");
   mkdirSync(base, { recursive: true });
   const dir = mkdtempSync(join(base, "errors-"));
+  chmodSync(dir, 0o755);
   const put = (name: string, data: string | Uint8Array, mode = 0o755): void => {
     writeFileSync(join(dir, name), data);
     chmodSync(join(dir, name), mode);
@@ -136,7 +138,7 @@ async function watched(command: string[], timeoutMs = 20_000): Promise<{ result:
   const report = join(await files(), `report-${Math.random().toString(36).slice(2)}`);
   const script = join(import.meta.dir, "errors/leftovers.sh");
   const around = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "/bin/sh", script, report];
-  const result = await run([...around, ...command], { timeoutMs, cwd: "/" });
+  const result = await run([...around, ...prefixed(command)], { timeoutMs, cwd: "/", asSelf: true });
   const left = existsSync(report) ? readFileSync(report, "utf8").trim().split("\n").filter(Boolean) : [];
   rmSync(report, { force: true });
   return { result, left };
@@ -145,13 +147,13 @@ async function watched(command: string[], timeoutMs = 20_000): Promise<{ result:
 const leftProblem = (left: string[]): string[] => (left.length ? [`left behind:\n  ${left.join("\n  ")}`] : []);
 
 function withPlatform(args: string[], platform: string): string[] {
-  return args[0] === "do" ? [runts, "do", "--platform", platform, ...args.slice(1)] : [runts, ...args];
+  return args[0] === "do" ? [executable(), "do", "--platform", platform, ...args.slice(1)] : [executable(), ...args];
 }
 
 async function checkBad(one: Bad, platform: string): Promise<Outcome> {
   const dir = await files();
   const args = one.args.map((a) => a.replace("{dir}", dir));
-  const { result, left } = await watched(one.once ? [runts, ...args] : withPlatform(args, platform));
+  const { result, left } = await watched(one.once ? [executable(), ...args] : withPlatform(args, platform));
   const problems: string[] = [];
   if (result.timedOut) problems.push("no end");
   if (!one.status.includes(result.status)) problems.push(`status ${result.status}, not ${one.status.join(" or ")}`);
@@ -174,7 +176,7 @@ async function checkKill(whom: "command" | "sandbox" | "both", platform: string)
     sandbox: "$(cat /proc/$c/task/$c/children)",
     both: '$(cat /proc/$c/task/$c/children) "$c"',
   }[whom];
-  const driver = `mkfifo /run/driver; "$@" > /run/driver & c=$!; read line < /run/driver; echo "$line"; sleep 0.2; kill -9 ${victim}; wait $c; s=$?; rm /run/driver; exit $s`;
+  const driver = `mkfifo /tmp/driver; "$@" > /tmp/driver & c=$!; read line < /tmp/driver; echo "$line"; sleep 0.2; kill -9 ${victim}; wait $c; s=$?; rm /tmp/driver; exit $s`;
   const { result, left } = await watched([
     "/bin/sh",
     "-c",
@@ -191,9 +193,34 @@ async function checkKill(whom: "command" | "sandbox" | "both", platform: string)
 }
 
 /** SIGINT and SIGTERM sent to the command line reach the guest, whose answer is the status. */
+/** A fatal signal at any moment of the start ends program, sandbox and command. */
+async function checkEarlySignals(platform: string): Promise<Outcome> {
+  const one = async (signal: NodeJS.Signals, ms: number): Promise<string> => {
+    const child = Bun.spawn(inSandbox(platform, ["sleep", "60"]), {
+      env: cleanEnv,
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    await Bun.sleep(ms);
+    child.kill(signal);
+    const ended = await Promise.race([child.exited, Bun.sleep(30_000).then(() => null)]);
+    if (ended !== null) return "";
+    child.kill("SIGKILL");
+    return `${signal} after ${ms} ms: no end`;
+  };
+  const problems: string[] = [];
+  for (let round = 0; round < 8; round++)
+    problems.push(
+      ...(await Promise.all([0, 1, 2, 3].map((k) => one(k % 2 ? "SIGTERM" : "SIGQUIT", 40 + round * 40 + k * 11)))),
+    );
+  const found = problems.filter((problem) => problem !== "");
+  return found.length > 0 ? fail(found.join("\n")) : pass;
+}
+
 async function checkSignal(signal: "INT" | "TERM" | "HUP", platform: string): Promise<Outcome> {
   const program = `trap 'echo caught; exit 5' ${signal}; echo started; while :; do sleep 0.1; done`;
-  const driver = `mkfifo /run/driver; "$@" > /run/driver & c=$!; exec 3< /run/driver; read line <&3; echo "$line"; kill -${signal} $c; cat <&3; wait $c; s=$?; exec 3<&-; rm /run/driver; exit $s`;
+  const driver = `mkfifo /tmp/driver; "$@" > /tmp/driver & c=$!; exec 3< /tmp/driver; read line <&3; echo "$line"; kill -${signal} $c; cat <&3; wait $c; s=$?; exec 3<&-; rm /tmp/driver; exit $s`;
   const { result, left } = await watched([
     "/bin/bash",
     "-c",
@@ -203,6 +230,42 @@ async function checkSignal(signal: "INT" | "TERM" | "HUP", platform: string): Pr
   ]);
   const problems = leftProblem(left);
   if (result.stdout !== "started\ncaught\n" || result.status !== 5)
+    problems.push(`status ${result.status}, stdout ${JSON.stringify(result.stdout)}, stderr ${result.stderr}`);
+  return problems.length ? fail(problems.join("\n")) : pass;
+}
+
+/**
+ * A sandbox whose kernel takes nothing (it is stopped): the signals that ask for the end, sent to the command line, end it
+ * all the same: one by itself after 5 s, a second one after the first has been waiting for a second.
+ */
+async function checkSilent(signals: readonly string[], withinMs: number, platform: string): Promise<Outcome> {
+  const sends = signals.map((signal) => `kill -${signal} $c`).join("; sleep 1.2; ");
+  const driver = `mkfifo /run/driver; "$@" > /run/driver & c=$!; exec 3< /run/driver; read line <&3; kill -STOP $(cat /proc/$c/task/$c/children); a=$(date +%s%N); ${sends}; wait $c; s=$?; echo $(( ($(date +%s%N) - a) / 1000000 )); exec 3<&-; rm /run/driver; exit $s`;
+  const program = "sleep 1000 & echo started; while :; do sleep 1; done";
+  const { result, left } = await watched(
+    ["/bin/bash", "-c", driver, "bash", ...inSandbox(platform, ["/bin/sh", "-c", program])],
+    30_000,
+  );
+  const problems = leftProblem(left);
+  if (result.timedOut) problems.push("no end");
+  if (result.status !== 137) problems.push(`status ${result.status}, not 137`);
+  if (!(Number(result.stdout) < withinMs)) problems.push(`it took ${result.stdout.trim()} ms, not ${withinMs}`);
+  if (!/^runts: .*the sandbox process \d+ does not answer: it is killed\n$/.test(result.stderr))
+    problems.push(`stderr ${result.stderr}`);
+  return problems.length ? fail(problems.join("\n")) : pass;
+}
+
+/** As many INTs as it is sent go to a program that handles them, and TERM to one that ignores it. */
+async function checkManySignals(platform: string): Promise<Outcome> {
+  const program = `n=0; trap 'n=$((n+1)); echo INT $n' INT; trap '' TERM HUP; trap 'exit 6' USR1; echo started; while :; do sleep 0.05; done`;
+  const sends = [1, 2, 3, 4].map(() => `kill -INT $c; read line <&3; echo "$line"; kill -TERM $c`).join("; ");
+  const driver = `mkfifo /run/driver; "$@" > /run/driver & c=$!; exec 3< /run/driver; read line <&3; ${sends}; kill -HUP $c; sleep 1.2; kill -TERM $c; sleep 0.3; kill -USR1 $c; wait $c; s=$?; exec 3<&-; rm /run/driver; exit $s`;
+  const { result, left } = await watched(
+    ["/bin/bash", "-c", driver, "bash", ...inSandbox(platform, ["/bin/sh", "-c", program])],
+    30_000,
+  );
+  const problems = leftProblem(left);
+  if (result.stdout !== "INT 1\nINT 2\nINT 3\nINT 4\n" || result.status !== 6 || result.stderr !== "")
     problems.push(`status ${result.status}, stdout ${JSON.stringify(result.stdout)}, stderr ${result.stderr}`);
   return problems.length ? fail(problems.join("\n")) : pass;
 }
@@ -236,8 +299,62 @@ async function checkStdio(platform: string): Promise<Outcome> {
     cwd: "/usr/share",
     env: { ...cleanEnv, MARK: "a b" },
   });
-  if (env.stdout !== `a b\n/usr/share\n${process.getuid?.()}\n`)
+  if (env.stdout !== `a b\n/usr/share\n${currentUser()?.uid ?? process.getuid?.()}\n`)
     problems.push(`environment and directory: ${env.stdout} ${env.stderr}`);
+  return problems.length ? fail(problems.join("\n")) : pass;
+}
+
+/** Limits of the caller: a low one is raised, or named in one line; a high one changes nothing. */
+const limits: { option: string; value: string; low: boolean }[] = [
+  { option: "-n", value: "64", low: true },
+  { option: "-n", value: "300", low: false },
+  { option: "-v", value: "2000000", low: true },
+  { option: "-f", value: "100", low: true },
+  { option: "-f", value: "2000000", low: false },
+  { option: "-s", value: "256", low: false },
+  { option: "-s", value: "unlimited", low: false },
+  { option: "-c", value: "unlimited", low: false },
+  { option: "-l", value: "0", low: false },
+];
+
+async function checkLimit({ option, value, low }: (typeof limits)[number], platform: string): Promise<Outcome> {
+  const command = inSandbox(platform, ["sh", "-c", "echo works"]);
+  const script = `ulimit ${option} ${value} || exit 99; exec "$@"`;
+  const { result, left } = await watched(["/bin/bash", "-c", script, "bash", ...command]);
+  const problems = leftProblem(left);
+  if (result.status === 99) return skip(`the host does not let us set ulimit ${option} ${value}`);
+  const named = result.status === 1 && new RegExp(`^runts: .*ulimit ${option}.*\\n$`).test(result.stderr);
+  if (!(result.status === 0 && result.stdout === "works\n") && !(low && named))
+    problems.push(`status ${result.status}, stdout ${result.stdout}, stderr ${result.stderr}`);
+  return problems.length ? fail(problems.join("\n")) : pass;
+}
+
+/** The host forbids user namespaces to who has no other rights: one line names the setting. With rights it goes without. */
+async function checkNoNamespaces(platform: string): Promise<Outcome> {
+  const command = inSandbox(platform, ["sh", "-c", "echo works"]);
+  // Root of a namespace in which no further one may be made, with and without its capabilities.
+  const script = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"';
+  const around = ["unshare", "-Ur", "sh", "-c", script, "sh"];
+  const plain = await watched([...around, "setpriv", "--bounding-set=-all", "--inh-caps=-all", ...command]);
+  const root = await watched([...around, ...command]);
+  const problems = [...leftProblem(plain.left), ...leftProblem(root.left)];
+  if (plain.result.status !== 1 || !/^runts: .*sysctl user\.max_user_namespaces\n$/.test(plain.result.stderr))
+    problems.push(`status ${plain.result.status}, stderr ${plain.result.stderr}`);
+  if (root.result.status !== 0 || root.result.stdout !== "works\n")
+    problems.push(`with capabilities: status ${root.result.status}, stderr ${root.result.stderr}`);
+  return problems.length ? fail(problems.join("\n")) : pass;
+}
+
+/** A host that hides parts of /proc, as containers do, lets nobody mount another: the sandbox goes without in its jail. */
+async function checkMaskedProc(platform: string): Promise<Outcome> {
+  const program =
+    'read line </proc/self/statm && test -n "$line" && ps >/dev/null && cp /bin/true /tmp/t && /tmp/t && echo works';
+  const script = 'mount --bind /dev/null /proc/interrupts && exec "$@"';
+  const command = inSandbox(platform, ["sh", "-c", program]);
+  const { result, left } = await watched(["unshare", "-Urm", "sh", "-c", script, "sh", ...command]);
+  const problems = leftProblem(left);
+  if (result.status !== 0 || result.stdout !== "works\n")
+    problems.push(`status ${result.status}, stdout ${result.stdout}, stderr ${result.stderr}`);
   return problems.length ? fail(problems.join("\n")) : pass;
 }
 
@@ -270,6 +387,19 @@ export function errorGroup(filters: readonly string[]): Group {
       add(`errors/kill-9-of-${whom}@${platform}`, () => checkKill(whom, platform));
     for (const signal of ["INT", "TERM", "HUP"] as const)
       add(`errors/signal-${signal}@${platform}`, () => checkSignal(signal, platform));
+    for (const [signals, withinMs] of [
+      [["TERM"], 9000],
+      [["QUIT"], 9000],
+      [["INT", "INT"], 4500],
+      [["HUP", "TERM"], 9000],
+    ] as const)
+      add(`errors/silent-sandbox-${signals.join("-")}@${platform}`, () => checkSilent(signals, withinMs, platform));
+    add(`errors/early-signals@${platform}`, () => checkEarlySignals(platform));
+    add(`errors/many-signals@${platform}`, () => checkManySignals(platform));
+    for (const one of limits)
+      add(`errors/ulimit-${one.option.slice(1)}-${one.value}@${platform}`, () => checkLimit(one, platform));
+    add(`errors/masked-proc@${platform}`, () => checkMaskedProc(platform));
+    add(`errors/no-user-namespaces@${platform}`, () => checkNoNamespaces(platform));
     add(`errors/stdio@${platform}`, () => checkStdio(platform));
   }
   return { name: "errors", cases };

@@ -9,6 +9,7 @@ export default definePlugin({
       name: "hello",
       summary: "greet somebody",
       args: "[name]",
+      examples: ["runts --config examples/config.toml hello --shout you"],
       flags: { shout: flag.boolean({ short: "s", help: "in capital letters" }) },
       async run(context, { shout }, [name = "world"]) {
         const count = (await context.containers()).list().length;

@@ -1,21 +1,21 @@
 /**
- * Starts sandboxes and speaks to them: the command's end of the control connection.
+ * Starts sandboxes. How they are spoken to: handle.ts; how containers are added: add.ts.
  *
  * The sandbox process is this executable, run as the hidden command `boot` in new namespaces (src/native/sandbox.c).
- * Descriptors there: 0 and 1 /dev/null, 2 the command's standard error, 3 the control connection, from 4 on the guest's.
+ * Descriptors there: 0 and 1 /dev/null, 2 the command's standard error, 3 the control connection, 4 the set-up helper (until
+ * the jail is closed), 5 where the kernel's lines go. Nothing of a container is among them.
  */
-import { closeSync, openSync, read, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { RuntimeError } from "../core/errors.ts";
-import {
-  ControlError,
-  type LaunchOptions,
-  type ProcessRef,
-  type SandboxHandle,
-  type SandboxLauncher,
-} from "../core/sandbox.ts";
-import { closeFd, killProcess, socketpair, unixConnect, unixSocket, waitChild } from "../native/host.ts";
+import type { SandboxHandle, SandboxLauncher, SandboxOptions } from "../core/sandbox.ts";
+import { EACCES, EAGAIN, EINVAL, EMFILE, ENOSPC, EPERM } from "../kernel/abi/errno.ts";
+import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
+import { closeFd, fcntl, socketpair } from "../native/host.ts";
 import { launchProcess, openNetworkNamespace } from "../native/sandbox.ts";
-import { MessageReader, sendMessage } from "./wire.ts";
+import { addContainer, restoreContainer } from "./add.ts";
+import { attach, Handle, startTimeOf } from "./handle.ts";
+import { checkLimits } from "./host-limits.ts";
+import { type Caller, caller, chooseIds, type Ids, mapText, mayRaiseLimits } from "./identity.ts";
 
 const CLONE_NEWNS = 0x20000;
 const CLONE_NEWUTS = 0x04000000;
@@ -23,136 +23,139 @@ const CLONE_NEWIPC = 0x08000000;
 const CLONE_NEWUSER = 0x10000000;
 const CLONE_NEWPID = 0x20000000;
 const CLONE_NEWNET = 0x40000000;
-const EPERM = 1;
-const EINVAL = 22;
-const ENOSPC = 28;
 const SOCK_STREAM = 1;
-const SIGKILL = 9;
-/** Descriptors before the guest's, see above. */
-export const FIRST_GUEST_FD = 4;
+const F_SETFL = 4;
+/** See above. */
+export const NULL_FD = 0;
+export const STDERR_FD = 2;
 export const CONTROL_FD = 3;
+export const HELPER_FD = 4;
+export const LOG_FD = 5;
+/** What becomes the controlling terminal, until it has become that. */
+const TERMINAL_FD = 6;
 
-/** Field 22 of /proc/PID/stat: tells a process from a later one of the same number. */
-function startTimeOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
-}
-
-class Handle implements SandboxHandle {
-  private readonly reader = new MessageReader();
-  private readonly waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
-  private seq = 0;
-  warnings: readonly string[] = [];
-  private gone = false;
-  private readonly buffer = Buffer.alloc(65536);
-  private closed = false;
-
-  constructor(
-    private readonly socket: number,
-    readonly pid: number,
-    readonly startTime: number,
-    private readonly child: boolean,
-  ) {
-    this.pump();
-  }
-
-  // biome-ignore lint/suspicious/noExplicitAny: the overloads of SandboxHandle.request are the real type.
-  request(method: string, params: unknown, fds: readonly number[] = []): Promise<any> {
-    if (this.gone) return Promise.reject(new RuntimeError("sandbox", "the sandbox process is gone"));
-    const seq = ++this.seq;
-    const answer = new Promise<unknown>((resolve, reject) => this.waiting.set(seq, { resolve, reject }));
-    if (sendMessage(this.socket, { seq, method, params }, fds) < 0) this.lost();
-    return answer;
-  }
-
-  /** Reads answers in the background; the read is a blocking one of the runtime's thread pool. */
-  private pump(): void {
-    read(this.socket, this.buffer, 0, this.buffer.length, null, (error, count) => {
-      if (error?.code === "EINTR" || error?.code === "EAGAIN") return this.pump();
-      if (error || count === 0) return this.lost();
-      this.reader.push(this.buffer.subarray(0, count));
-      for (let got = this.reader.next(); got !== null; got = this.reader.next()) {
-        const { seq, result, error: refused } = got.message;
-        const waiter = this.waiting.get(seq);
-        this.waiting.delete(seq);
-        if (refused) waiter?.reject(new ControlError(refused.message, refused.errno ?? 0));
-        else waiter?.resolve(result);
-      }
-      this.pump();
-    });
-  }
-
-  private lost(): void {
-    this.gone = true;
-    for (const { reject } of this.waiting.values())
-      reject(new RuntimeError("sandbox", "the sandbox process ended unexpectedly"));
-    this.waiting.clear();
-    if (this.closed) closeFd(this.socket);
-  }
-
-  isAlive(): boolean {
-    try {
-      const stat = readFileSync(`/proc/${this.pid}/stat`, "latin1");
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return fields[0] !== "Z" && fields[0] !== "X" && Number(fields[19]) === this.startTime;
-    } catch {
-      return false;
-    }
-  }
-
-  async kill(): Promise<void> {
-    if (this.isAlive()) killProcess(this.pid, SIGKILL);
-    while (this.isAlive()) await Bun.sleep(1);
-    if (this.child) reap(this.pid);
-    this.closed = true;
-  }
-
-  close(): void {
-    this.closed = true;
-    if (this.gone) closeFd(this.socket);
-  }
-}
-
-function reap(pid: number): void {
-  waitChild(pid, 0, new Int32Array(2));
-}
-
-async function launch(options: LaunchOptions): Promise<SandboxHandle> {
+async function launch(options: SandboxOptions): Promise<SandboxHandle> {
+  if (!mayRaiseLimits()) checkLimits(options.platform);
   const pair = new Int32Array(2);
   if (socketpair(SOCK_STREAM, pair) < 0) throw new RuntimeError("host", "cannot make a socket pair");
   const [ours, theirs] = [pair[0]!, pair[1]!];
+  fcntl(ours, F_SETFL, O_NONBLOCK);
   const devNull = openSync("/dev/null", "r+");
-  const fds = Int32Array.from([devNull, devNull, 2, theirs, ...options.stdio]);
+  const log = options.debugLog === null ? 2 : openLog(options.debugLog);
+  const terminal = options.terminal === null ? [] : [options.terminal];
+  const fds = Int32Array.from([devNull, devNull, 2, theirs, devNull, log, ...terminal]);
+  let started: Started;
   try {
-    const pid = startProcess(options, fds);
-    closeFd(theirs);
-    const handle = new Handle(ours, pid, startTimeOf(pid), true);
-    try {
-      ({ warnings: handle.warnings } = await handle.request("launch" as never, options as never));
-    } catch (error) {
-      await handle.kill();
-      throw error instanceof ControlError ? new RuntimeError("sandbox", error.message) : error;
-    }
-    return handle;
+    started = startProcess(options, fds);
+  } catch (error) {
+    closeFd(ours);
+    throw error;
   } finally {
+    closeFd(theirs);
     closeSync(devNull);
+    if (log !== 2) closeSync(log);
+  }
+  const { pid, hasClock } = started;
+  // Start times are in our time namespace's clock, not in the sandbox': only commands compare them.
+  const handle = new Handle(ours, pid, startTimeOf(pid), true);
+  handle.launch(hasClock ? { ...options, clock: null } : options);
+  return handle;
+}
+
+function openLog(path: string): number {
+  try {
+    return openSync(path, "a", 0o644);
+  } catch {
+    return 2;
   }
 }
 
-/** The sandbox process' pid. With a user namespace where the host allows it. */
-function startProcess(options: LaunchOptions, fds: Int32Array): number {
+/** Capabilities that the sandbox process has, in every thread and for good. */
+const CAPABILITIES = {
+  /** File access for guests: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, MKNOD. */
+  files: (1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 27),
+  /** Over stubs that have other ids: KILL, SYS_PTRACE, SYS_NICE. They reach as far as the user namespace. */
+  stubs: (1 << 5) | (1 << 19) | (1 << 23),
+};
+
+/** Words of `settings`, and what bt_launch was doing when it failed: see src/native/sandbox.c. */
+const SETTINGS = 18;
+const SETTING_STEP = 11;
+const SETTING_CLOCK_ERROR = 17;
+const STEPS = [
+  "",
+  "make its namespaces",
+  "put it into its cgroup",
+  "write the id maps of its user namespace",
+  "change its ids",
+  "limit its capabilities",
+  "make its mounts private",
+  "start the set-up helper",
+  "pass its descriptors on",
+  "give it its terminal",
+  "execute it",
+];
+const STEP_CLONE = 1;
+const STEP_CGROUP = 2;
+const STEP_MAPS = 3;
+const STEP_CAPABILITIES = 5;
+const STEP_MOUNTS = 6;
+const STEP_DESCRIPTORS = 8;
+
+/** Host clocks count seconds in 32 bits here, and no further in a time namespace: 136 years. */
+const CLOCK_SEC_MAX = 2 ** 32 - 1;
+/** Seconds and nanoseconds. */
+function clockWords(name: string, ns: number): [number, number] {
+  const sec = Math.floor(ns / 1e9);
+  if (!(ns >= 0) || sec > CLOCK_SEC_MAX) throw new RuntimeError("host", `no clock can show ${ns} ns (${name})`);
+  return [sec, Math.floor(ns - sec * 1e9)];
+}
+
+interface Started {
+  pid: number;
+  /** Its clocks are as the options want them. */
+  hasClock: boolean;
+}
+
+/** Starts the sandbox process. With a user namespace where the host allows it. */
+function startProcess(options: SandboxOptions, fds: Int32Array): Started {
   const compiled = Bun.main.startsWith("/$bunfs/");
-  const argv = compiled ? ["runts", "boot", options.id] : [process.argv[0]!, Bun.main, "boot", options.id];
   // Nothing of the caller's environment reaches the sandbox: the runtime would obey some of it.
   const env = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", ...RUNTIME_ENVIRONMENT];
-  const text = (strings: readonly string[]) => Buffer.from(strings.map((s) => `${s}\0`).join(""));
-  const uid = process.geteuid!();
-  const gid = process.getegid!();
-  const root = uid === 0;
+  const text = (strings: readonly string[]) => Buffer.from(`${strings.map((s) => `${s}\0`).join("")}\0`);
+  const { clock } = options;
+  const clockSettings =
+    clock === null
+      ? [0, 0, 0, 0, 0]
+      : [1, ...clockWords("monotonic", clock.monotonicNs), ...clockWords("boottime", clock.boottimeNs)];
+  const who = caller();
   const netns = networkNamespaceOf(options);
   const base = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | (netns >= 0 ? 0 : CLONE_NEWNET);
-  const attempt = (flags: number): number =>
-    launchProcess(
+  const settings = new Uint32Array(SETTINGS);
+  const attempt = (flags: number, ids: Ids): number => {
+    const user = (flags & CLONE_NEWUSER) !== 0;
+    // Without a user namespace rights over other ids would be rights over the host's processes.
+    const stub = user ? ids.stub : ids.sandbox;
+    const apart = stub.uid !== ids.sandbox.uid;
+    const words = ["boot", options.id, `${stub.uid}`, `${stub.gid}`, ids.mayLeaveGroups ? "leave" : "keep"];
+    const argv = compiled ? ["runts", ...words] : [process.argv[0]!, Bun.main, ...words];
+    settings.set([
+      ids.sandbox.uid,
+      ids.sandbox.gid,
+      ids.changes ? 1 : 0,
+      ids.changes && ids.mayLeaveGroups ? 1 : 0,
+      CAPABILITIES.files | (apart ? CAPABILITIES.stubs : 0),
+      0,
+      who.maySetIds || ids.helpers ? 0 : 1,
+      ids.helpers ? 1 : 0,
+      options.terminal === null ? 0 : TERMINAL_FD,
+      options.dieWithParent ? 1 : 0,
+      HELPER_FD,
+      0,
+      ...clockSettings,
+      0,
+    ]);
+    return launchProcess(
       Buffer.from("/proc/self/exe\0"),
       text(argv),
       argv.length,
@@ -161,28 +164,61 @@ function startProcess(options: LaunchOptions, fds: Int32Array): number {
       fds,
       fds.length,
       flags,
-      Buffer.from(root ? "0 0 4294967295\0" : `${uid} ${uid} 1\0`),
-      Buffer.from(root ? "0 0 4294967295\0" : `${gid} ${gid} 1\0`),
-      root ? 0 : 1,
+      text([mapText(ids.uids)]),
+      text([mapText(ids.gids)]),
       netns,
-      options.terminal ? FIRST_GUEST_FD : 0,
-      options.dieWithParent ? 1 : 0,
+      text(options.cgroups.map((directory) => `${directory}/cgroup.procs`)),
+      settings,
     );
-  let pid = attempt(base | CLONE_NEWUSER);
-  if ((pid === -EPERM || pid === -ENOSPC || pid === -EINVAL) && root) pid = attempt(base);
+  };
+  const failed = () => settings[SETTING_STEP]!;
+  let pid = attempt(base | CLONE_NEWUSER, chooseIds(options.namespaces, who));
+  if (pid < 0 && who.maySetIds && (failed() === STEP_CLONE || failed() === STEP_MAPS))
+    pid = attempt(base, chooseIds({ ...options.namespaces, uidMappings: [], gidMappings: [] }, who));
+  else if (pid < 0 && who.subUids.length > 0 && failed() === STEP_MAPS)
+    // The subordinate ids could not be had (newuidmap without its rights): with what everybody has.
+    pid = attempt(base | CLONE_NEWUSER, chooseIds(options.namespaces, { ...who, subUids: [], subGids: [] }));
   if (netns >= 0) closeFd(netns);
-  if (pid < 0)
-    throw new RuntimeError(
-      "host",
-      `cannot create the sandbox process (errno ${-pid})${pid === -EPERM ? ": the host forbids user namespaces to this user" : ""}`,
-    );
-  return pid;
+  if (pid < 0) throw startError(failed(), -pid, who, options);
+  return { pid, hasClock: settings[SETTING_CLOCK_ERROR] === 0 };
 }
 
-/** A descriptor of the network namespace that the spec has the container join, or -1. */
-function networkNamespaceOf({ spec, network }: LaunchOptions): number {
-  const path = spec.linux?.namespaces?.find(({ type }) => type === "network")?.path;
-  if (!path || network !== "sandbox") return -1;
+/** What the host forbids, and what can be done about it. */
+function startError(step: number, errno: number, who: Caller, { cgroups }: SandboxOptions): RuntimeError {
+  const refused = errno === EPERM || errno === EACCES;
+  let why = `cannot start the sandbox process: cannot ${STEPS[step] ?? `(${step})`} (errno ${errno})`;
+  if (step === STEP_CLONE && errno === ENOSPC)
+    why += ": the host allows no more user namespaces: see sysctl user.max_user_namespaces";
+  else if (step === STEP_CLONE && errno === EAGAIN)
+    why += ": the host allows this user no more processes: see ulimit -u, and pids.max of its cgroup";
+  else if (step === STEP_CLONE && refused)
+    why += `: the host forbids user namespaces to this user: see sysctl ${FORBID.filter(isSet).join(", ") || "user.max_user_namespaces"}; in a container, its seccomp profile`;
+  else if ((step === STEP_MAPS || step === STEP_CAPABILITIES || step === STEP_MOUNTS) && refused && !who.maySetIds)
+    why += `: the host gives this user no rights in its user namespace: see sysctl kernel.apparmor_restrict_unprivileged_userns, or the security module's log`;
+  else if (step === STEP_DESCRIPTORS && (errno === EMFILE || errno === EINVAL))
+    why += ": too few open files are allowed: see ulimit -n";
+  else if (step === STEP_CGROUP) why = `cannot put the sandbox into the cgroup ${cgroups.join(", ")} (errno ${errno})`;
+  return new RuntimeError("host", why);
+}
+/** Settings by which distributions forbid user namespaces, and the value that does. */
+const FORBID = [
+  "kernel.unprivileged_userns_clone=0",
+  "user.max_user_namespaces=0",
+  "kernel.apparmor_restrict_unprivileged_userns=1",
+];
+function isSet(setting: string): boolean {
+  const [name, value] = setting.split("=");
+  try {
+    return readFileSync(`/proc/sys/${name!.replaceAll(".", "/")}`, "latin1").trim() === value;
+  } catch {
+    return false;
+  }
+}
+
+/** A descriptor of the network namespace that the sandbox is to join, or -1. */
+function networkNamespaceOf({ namespaces, network }: SandboxOptions): number {
+  const path = namespaces.network;
+  if (path === null || network !== "sandbox") return -1;
   const fd = openNetworkNamespace(Buffer.from(`${path}\0`));
   if (fd < 0) throw new RuntimeError("host", `cannot open the network namespace ${path} (errno ${-fd})`, { path });
   return fd;
@@ -191,23 +227,4 @@ function networkNamespaceOf({ spec, network }: LaunchOptions): number {
 /** Keeps the kernel process small: one collector thread, a modest heap growth. */
 const RUNTIME_ENVIRONMENT = ["BUN_JSC_numberOfGCMarkers=1", "BUN_JSC_useConcurrentGC=0"];
 
-async function attach(stateDirectory: string, ref: ProcessRef): Promise<SandboxHandle> {
-  const socket = unixSocket(SOCK_STREAM);
-  const path = Buffer.from(`${stateDirectory}/control.sock\0`);
-  // sun_path is short: go through a descriptor of the directory when the path is long.
-  let result: number;
-  if (path.length <= 108) result = unixConnect(socket, path, path.length);
-  else {
-    const dir = openSync(stateDirectory, "r");
-    const short = Buffer.from(`/proc/self/fd/${dir}/control.sock\0`);
-    result = unixConnect(socket, short, short.length);
-    closeSync(dir);
-  }
-  if (result < 0) {
-    closeFd(socket);
-    throw new RuntimeError("sandbox", `cannot reach the sandbox process ${ref.pid} (errno ${-result})`);
-  }
-  return new Handle(socket, ref.pid, ref.startTime, false);
-}
-
-export const launcher: SandboxLauncher = { launch, attach };
+export const launcher: SandboxLauncher = { launch, addContainer, restoreContainer, attach };

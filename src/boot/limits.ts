@@ -4,19 +4,18 @@
  */
 import type { Resources } from "../core/spec/schema.ts";
 import type { CgroupLimits } from "../kernel/cgroup.ts";
-import type { Kernel } from "../kernel/kernel.ts";
-import type { MemoryBound } from "../kernel/mm/oom.ts";
+import type { Container } from "../kernel/container.ts";
 
 /** A limit as the spec writes it; what is negative, or zero, is none. */
 const orNone = (limit: number): number => (limit > 0 ? limit : Number.POSITIVE_INFINITY);
 
 /** Takes over what is given; the rest stays as it is. */
-export function applyLimits(kernel: Kernel, bound: MemoryBound, resources: Resources | undefined): void {
-  const { limits } = kernel.cgroup;
+export function applyLimits(container: Container, resources: Resources | undefined): void {
+  const { limits } = container.cgroup;
   const { memory, cpu, pids } = resources ?? {};
   if (memory?.limit !== undefined && memory.limit !== 0) {
     limits.memory = orNone(memory.limit);
-    bound.limit = memory.limit < 0 ? bound.defaultLimit : memory.limit;
+    container.memory.limit = limits.memory;
   }
   if (memory?.reservation !== undefined) limits.memoryLow = Math.max(0, memory.reservation);
   if (memory?.swap !== undefined && memory.swap !== 0)

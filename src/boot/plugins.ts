@@ -2,7 +2,7 @@
  * The sandbox half of plugins: `KernelApi` on the kernel's own tables.
  *
  * Order: the halves are loaded and their `sandbox` functions run before the jail closes, so that they can open what they
- * need of the host; mounts of the spec with their types are made then, too. Control methods join the server later.
+ * need of the host; mounts of the first container with their types are made then, too. Control methods join the server later.
  *
  * Invariants: what a plugin throws is its own failure (kernel/fs/plugin/guard.ts): the sandbox lives on. Interceptors
  * fail closed: a call whose interceptor failed before `next` is not carried out.
@@ -20,11 +20,12 @@ import type {
   Interceptor as PluginInterceptor,
 } from "../core/plugin.ts";
 import { loadSandboxHalves } from "../core/plugin-loader.ts";
-import type { LaunchOptions } from "../core/sandbox.ts";
+import type { SandboxOptions } from "../core/sandbox.ts";
+import type { Spec } from "../core/spec/schema.ts";
 import { decodeName } from "../kernel/abi/bytes.ts";
 import { EAGAIN, EFAULT, EIO, ELOOP, ENOENT } from "../kernel/abi/errno.ts";
 import { makedev, S_IFLNK } from "../kernel/abi/stat.ts";
-import { PluginDeviceFile } from "../kernel/fs/plugin/device.ts";
+import { PluginDeviceFile, type PluginDriver } from "../kernel/fs/plugin/device.ts";
 import { PluginGuard } from "../kernel/fs/plugin/guard.ts";
 import { PluginFs } from "../kernel/fs/plugin/plugin-fs.ts";
 import type { Interceptor, Kernel } from "../kernel/kernel.ts";
@@ -34,6 +35,7 @@ import { pathString, resolve, resolveParent } from "../kernel/vfs/namei.ts";
 import { LOOKUP_FOLLOW } from "../kernel/vfs/walk.ts";
 import { WaitQueue } from "../kernel/wait-queue.ts";
 import type { Answer, ControlServer, Method } from "./control.ts";
+import { Platforms } from "./platforms.ts";
 
 const AT_FDCWD = -100;
 /** Links to nothing that are followed for `resolve`. */
@@ -43,33 +45,53 @@ const ANSWERS_MAX = 4096;
 /** Results below are the kernel's own business: blocked, restarted, returned already. */
 const LOWEST_ERRNO = -4095;
 
-type Half = Awaited<ReturnType<typeof loadSandboxHalves>>[number];
+export type PluginHalf = Awaited<ReturnType<typeof loadSandboxHalves>>[number];
 
-/** Loads what the launch options name; with no plugins, nothing at all happens. */
-export async function loadPluginHalves(options: LaunchOptions, builtIns: readonly Plugin[]): Promise<readonly Half[]> {
-  return options.plugins.length === 0 ? [] : loadSandboxHalves(options.plugins, builtIns);
+/** Loads those that are named; with no plugins, nothing at all happens. */
+export async function loadPluginHalves(
+  plugins: SandboxOptions["plugins"],
+  builtIns: readonly Plugin[],
+): Promise<readonly PluginHalf[]> {
+  return plugins.length === 0 ? [] : loadSandboxHalves(plugins, builtIns);
 }
 
 /** The sandbox halves of one sandbox. */
 export class SandboxPlugins {
   private readonly methods = new Map<string, { plugin: string; method: Method }>();
   private readonly types = new Set<string>();
+  readonly platforms = new Platforms();
+  private readonly containerEvents: Record<"container" | "container-end", ((container: object) => void)[]> = {
+    container: [],
+    "container-end": [],
+  };
 
   constructor(
     private readonly kernel: Kernel,
-    private readonly options: LaunchOptions,
-    halves: readonly Half[],
+    plugins: SandboxOptions["plugins"],
+    halves: readonly PluginHalf[],
   ) {
-    if (halves.length === 0) return;
-    // What a plugin leaves unhandled must not end the sandbox.
-    process.on("unhandledRejection", (error) => kernel.log.error(`a plugin's promise was rejected: ${String(error)}`));
-    process.on("uncaughtException", (error) => kernel.log.error(`a plugin's callback failed: ${String(error)}`));
+    if (plugins.some(({ path }) => path !== null)) {
+      // What a plugin leaves unhandled must not end the sandbox.
+      process.on("unhandledRejection", (error) =>
+        kernel.log.error(`a plugin's promise was rejected: ${String(error)}`),
+      );
+      process.on("uncaughtException", (error) => kernel.log.error(`a plugin's callback failed: ${String(error)}`));
+    }
     for (const half of halves) half.setUp(this.apiFor(half.name));
   }
 
   /** Is it a plugin's? Its mounts of the spec are made before the jail closes. */
   hasFileSystem(type: string | undefined): boolean {
     return type !== undefined && this.types.has(type);
+  }
+
+  /** A container is being added. */
+  containerAdded(container: { id: string; spec: Spec }): void {
+    for (const tell of this.containerEvents.container) tell(container);
+  }
+  /** It is gone. */
+  containerEnded(container: { id: string }): void {
+    for (const tell of this.containerEvents["container-end"]) tell(container);
   }
 
   /** Adds the plugins' requests. Throws when a name is taken. */
@@ -81,14 +103,13 @@ export class SandboxPlugins {
   }
 
   private apiFor(plugin: string): KernelApi {
-    const { kernel, options, types } = this;
+    const { kernel, types, platforms, containerEvents } = this;
     const guard = new PluginGuard(plugin, kernel.log);
     const prefixed = (level: "debug" | "info" | "warn" | "error") => (message: string) =>
       kernel.log[level](`plugin "${plugin}": ${message}`);
     const methods = this.methods;
     return {
       log: { debug: prefixed("debug"), info: prefixed("info"), warn: prefixed("warn"), error: prefixed("error") },
-      spec: options.spec,
       internals: kernel,
       intercept(name, interceptor) {
         kernel.intercept(name, wrap(kernel, name, interceptor as unknown as PluginInterceptor, guard));
@@ -103,8 +124,15 @@ export class SandboxPlugins {
       device(name, { major, minor, mode = 0o666 }, device) {
         addDevice(kernel, name, major, minor, mode, device, guard);
       },
-      on(event: "exec" | "exit", handler: (process: never) => void) {
-        observe(kernel, event, handler, guard);
+      platform(name, maker) {
+        platforms.add(name, maker);
+      },
+      on(event: string, handler: (what: never) => void) {
+        if (event === "container" || event === "container-end")
+          containerEvents[event].push((container) =>
+            guard.effect(`handler of ${event}`, () => handler(container as never)),
+          );
+        else observe(kernel, event, handler, guard);
       },
       control(method, handler) {
         if (methods.has(method)) throw new Error(`there is a request "${method}" already`);
@@ -138,7 +166,7 @@ class TaskView implements CallingTask {
     return this.task.cred.egid;
   }
   get container(): string {
-    return this.task.process.container;
+    return this.task.container.id;
   }
   /** Its memory can be reached while its call is being served, and not from a callback at some other time. */
   private get served(): boolean {
@@ -213,23 +241,32 @@ function wrap(kernel: Kernel, name: string, interceptor: PluginInterceptor, guar
     }
     let done: number | undefined;
     let over = false;
+    let bug: { error: unknown } | null = null;
     const given = call as InterceptedCall & { task: CallingTask; syscall: string; again: boolean };
     given.task = viewOf(task);
     given.syscall = name;
     given.again = earlier?.seen.has(intercept) ?? false;
     const goOn = (): number => {
       if (over) throw new Error("next() was called after the interceptor had answered");
-      done ??= next();
+      try {
+        done ??= next();
+      } catch (error) {
+        // Not the plugin's: the kernel's own net is to see it.
+        bug = { error };
+        throw error;
+      }
       return done;
     };
     let result: unknown;
     try {
       result = interceptor(given, goOn);
     } catch (error) {
-      guard.report(what, error, done === undefined ? "the call gets EIO" : "the call had been carried out");
+      if (bug === null)
+        guard.report(what, error, done === undefined ? "the call gets EIO" : "the call had been carried out");
       result = done ?? -EIO;
     }
     over = true;
+    if (bug !== null) throw (bug as { error: unknown }).error;
     if (done !== undefined && done < LOWEST_ERRNO) {
       // It waits, or has returned in its own way: nobody can say anything else. A promise's failure is still told.
       if (result instanceof Promise) watch(result, what, guard);
@@ -309,7 +346,7 @@ function makeFileSystem(
     value !== null &&
     ["attributes", "list", "read"].every((name) => typeof (value as Record<string, unknown>)[name] === "function");
   const own = guard.value(`file system ${type}, mount of ${source}`, () => factory(source, options), isFileSystem);
-  return typeof own === "number" ? own : PluginFs.make(kernel, type, own, guard);
+  return typeof own === "number" ? own : PluginFs.make(kernel, type, own, guard, { source, options });
 }
 
 function addDevice(
@@ -329,19 +366,22 @@ function addDevice(
   if (devices.opener(makedev(major, minor), false) !== undefined)
     throw new Error(`device ${name}: ${major}:${minor} is taken`);
   devices.registerChar(major, minor, (path, flags) => new PluginDeviceFile(flags, path, name, device, guard));
-  devices.named.push({ name, major, minor, mode: mode & 0o777 });
+  const driver: PluginDriver = { device, guard };
+  devices.named.push({ name, major, minor, mode: mode & 0o777, driver });
 }
 
-function observe(kernel: Kernel, event: "exec" | "exit", handler: (process: never) => void, guard: PluginGuard): void {
+function observe(kernel: Kernel, event: string, handler: (process: never) => void, guard: PluginGuard): void {
   const tell = (process: { pid: number; container: string; args?: readonly string[]; status?: number }) =>
     guard.effect(`handler of ${event}`, () => handler(process as never));
   if (event === "exec")
     kernel.execObservers.push(({ process: { pid, container } }, argv) =>
-      tell({ pid, container, args: argv.map((each) => decodeName(each, 0, each.length)) }),
+      tell({ pid, container: container.id, args: argv.map((each) => decodeName(each, 0, each.length)) }),
     );
   else if (event === "exit")
-    kernel.processCleanups.push(({ pid, container, exitStatus: status }) => tell({ pid, container, status }));
-  else throw new Error(`there is no event "${String(event)}"`);
+    kernel.processCleanups.push(({ pid, container, exitStatus: status }) =>
+      tell({ pid, container: container.id, status }),
+    );
+  else throw new Error(`there is no event "${event}"`);
 }
 
 /** Answers a control request with what the handler returned, now or when its promise settles. */

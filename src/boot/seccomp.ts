@@ -126,7 +126,7 @@ const FILES: SyscallName[] = [
   "removexattr",
 ];
 
-/** Guests: their memory, their threads, their end. */
+/** Guests: their memory, their threads, their groups, their end. */
 const GUESTS: SyscallName[] = [
   "process_vm_readv",
   "process_vm_writev",
@@ -135,17 +135,14 @@ const GUESTS: SyscallName[] = [
   "waitid",
   "wait4",
   "pidfd_open",
+  // Who forked whom: sy_adopt in src/native/systrap.c.
+  "getpgid",
+  "setpgid",
 ];
 
-/** Installs the filter; 0 or -errno. `platform` may add what its way of running guests needs. */
-export function closeFilter(platform: string): number {
-  const names = [
-    ...GUESTS,
-    ...RUNTIME,
-    ...DESCRIPTORS,
-    ...FILES,
-    ...(platform === "ptrace" ? (["ptrace", "sched_setaffinity"] as const) : []),
-  ];
+/** Installs the filter; 0 or -errno. `platform`: what its way of running guests needs besides. */
+export function closeFilter(platform: Iterable<SyscallName>): number {
+  const names = [...new Set([...GUESTS, ...RUNTIME, ...DESCRIPTORS, ...FILES, ...platform])];
   return installFilter(
     Int32Array.from(names, (name) => SYSCALL_NUMBERS[name]),
     names.length,

@@ -5,29 +5,28 @@
 import { allCapabilities } from "../core/spec/capabilities.ts";
 import type { Process as OciProcess } from "../core/spec/schema.ts";
 import { encodeName } from "../kernel/abi/bytes.ts";
-import { EACCES, ENOENT, errnoName } from "../kernel/abi/errno.ts";
-import type { Kernel } from "../kernel/kernel.ts";
+import { EACCES, EINVAL, ENOENT, EPERM, errnoName } from "../kernel/abi/errno.ts";
+import { AT_FDCWD } from "../kernel/abi/fcntl.ts";
+import { S_IFDIR, S_IFREG } from "../kernel/abi/stat.ts";
+import type { Container } from "../kernel/container.ts";
 import { exec, openExecutable } from "../kernel/loader/exec.ts";
 import { returnToGuest } from "../kernel/signal/deliver.ts";
 import { NO_RETURN } from "../kernel/syscall.ts";
+import { isSubset } from "../kernel/task/access.ts";
 import { createFirstTask } from "../kernel/task/clone.ts";
-import { ALL_CAPS, type CapSet, type Credentials, NO_CAPS } from "../kernel/task/credentials.ts";
+import { ALL_CAPS, type CapSet, type Credentials, intersect, NO_CAPS } from "../kernel/task/credentials.ts";
 import { exitGroup } from "../kernel/task/exit.ts";
 import type { Seccomp } from "../kernel/task/seccomp.ts";
 import type { Task } from "../kernel/task/task.ts";
 import { setCredentials } from "../kernel/task/users.ts";
-import type { Path } from "../kernel/vfs/dentry.ts";
 import { FdTable } from "../kernel/vfs/fd-table.ts";
 import type { File } from "../kernel/vfs/file.ts";
 import { FsContext } from "../kernel/vfs/fs-context.ts";
 import { KernelIo } from "../kernel/vfs/io.ts";
-import { openAt, resolve } from "../kernel/vfs/namei.ts";
+import { LOOKUP_FOLLOW, resolve } from "../kernel/vfs/namei.ts";
+import { openPlace } from "../kernel/vfs/open.ts";
 import { Refusal } from "./control.ts";
 
-const AT_FDCWD = -100;
-const LOOKUP_FOLLOW = 1;
-const S_IFDIR = 0o040000;
-const S_IFREG = 0o100000;
 const RLIMIT_NAMES = [
   "CPU",
   "FSIZE",
@@ -58,11 +57,25 @@ function capSet(names: readonly string[] | undefined): CapSet {
   return { lo, hi };
 }
 
-/** Credentials of an OCI process. Without `capabilities`, root has none either, as with runc. */
+/** -1 as 32 bits means "none". */
+const ID_MAX = 0xfffffffe;
+
+/**
+ * Credentials of an OCI process, as runc has them before it executes the program. Without `capabilities`, root has none
+ * either. What capset(2) would refuse is an error; ambient capabilities that cannot be raised are left out.
+ */
 export function credentialsOf(process: OciProcess): Credentials {
   const { uid, gid, additionalGids = [] } = process.user;
   const caps = process.capabilities;
   const permitted = capSet(caps?.permitted);
+  const effective = capSet(caps?.effective);
+  const inheritable = capSet(caps?.inheritable);
+  const bounding = capSet(caps?.bounding);
+  for (const id of [uid, gid, ...additionalGids])
+    if (id > ID_MAX) throw new Refusal(`user: ${id} is no user or group id`, EINVAL);
+  const refuse = (what: string) => new Refusal(`unable to apply caps: operation not permitted: ${what}`, EPERM);
+  if (!isSubset(effective, permitted)) throw refuse("an effective capability is not permitted");
+  if (!isSubset(inheritable, bounding)) throw refuse("an inheritable capability is not in the bounding set");
   return {
     uid,
     euid: uid,
@@ -73,11 +86,11 @@ export function credentialsOf(process: OciProcess): Credentials {
     sgid: gid,
     fsgid: gid,
     groups: additionalGids,
-    effective: capSet(caps?.effective),
+    effective,
     permitted,
-    inheritable: capSet(caps?.inheritable),
-    bounding: capSet(caps?.bounding),
-    ambient: capSet(caps?.ambient),
+    inheritable,
+    bounding,
+    ambient: intersect(capSet(caps?.ambient), intersect(permitted, inheritable)),
     securebits: 0,
     noNewPrivs: process.noNewPrivileges ?? false,
   };
@@ -104,16 +117,16 @@ export const SETUP_CREDENTIALS: Credentials = {
 };
 
 /** A task without a program yet, in a new address space, at the container's root. */
-export function makeTask(kernel: Kernel, root: Path, container: string, comm: string, init = false): Task {
-  const ctx = kernel.platform.createAddressSpace();
+export function makeTask(container: Container, comm: string, init = false): Task {
+  const { root } = container;
+  if (root === null) throw new Error(`container ${container.id} has no root`);
+  const ctx = container.createAddressSpace();
   if (typeof ctx === "number") throw new Refusal(`cannot make an address space: ${errnoName(-ctx)}`, -ctx);
-  const task = createFirstTask(kernel, ctx, {
+  const task = createFirstTask(container, ctx, {
     files: new FdTable(),
     fs: new FsContext(root, root, 0o022),
     cred: SETUP_CREDENTIALS,
     comm,
-    container,
-    // As on Linux, signals that init left at their default do not reach it from inside. From outside (kill) they do.
     unkillable: init,
   });
   if (task === null) {
@@ -126,15 +139,28 @@ export function makeTask(kernel: Kernel, root: Path, container: string, comm: st
 
 /**
  * Gives a task its identity and starts its program; the kernel loop runs it from then on.
- * Throws a Refusal with the errno of execve; the task is gone then.
+ * Throws a Refusal with the errno of execve; the task is gone then. `hook`: the path of the program, which then gets its
+ * environment as it is.
  */
 export function startProgram(
   task: Task,
   oci: OciProcess,
   stdio: readonly (File | null)[],
   seccomp: Seccomp | null = null,
+  hook: string | null = null,
+): void {
+  task.kernel.workOn(task, () => start(task, oci, stdio, seccomp, hook));
+}
+
+function start(
+  task: Task,
+  oci: OciProcess,
+  stdio: readonly (File | null)[],
+  seccomp: Seccomp | null,
+  hook: string | null,
 ): void {
   const args = oci.args ?? [];
+  const program = hook ?? args[0] ?? "";
   try {
     stdio.forEach((file, fd) => {
       if (file !== null) task.files.replace(fd, file, false);
@@ -151,10 +177,10 @@ export function startProgram(
     setCredentials(task, credentialsOf(oci));
     enterDirectory(task, oci.cwd);
     task.seccomp = seccomp;
-    const env = withHome(task, oci.env ?? []);
-    const { file, name } = findProgram(task, args[0] ?? "", env);
+    const env = hook === null ? withHome(task, oci.env ?? []) : (oci.env ?? []);
+    const { file, name } = findProgram(task, program, env);
     const result = exec(task, { file, name, argv: args.map(encodeName), envp: env.map(encodeName) });
-    if (result !== NO_RETURN) throw new Refusal(`exec "${args[0]}": ${text(-result)}`, -result);
+    if (result !== NO_RETURN) throw new Refusal(`exec "${program}": ${text(-result)}`, -result);
     task.embryo = false;
     if (task.ctx !== null) returnToGuest(task, 0, false);
   } catch (error) {
@@ -191,10 +217,16 @@ function enterDirectory(task: Task, path: string): void {
   task.fs.cwd = cwd;
 }
 
-/** As runc: HOME is that of the user database where the environment has none. */
+/**
+ * As runc: HOME is that of the user database where the environment has none. It is looked up with all rights: the user
+ * need not be able to read it.
+ */
 function withHome(task: Task, env: readonly string[]): readonly string[] {
   if (env.some((entry) => entry.startsWith("HOME="))) return env;
+  const user = task.cred;
+  task.cred = SETUP_CREDENTIALS;
   const text = readWhole(task, "/etc/passwd");
+  task.cred = user;
   const fields = text.split("\n").map((line) => line.split(":"));
   const home = fields.find((entry) => entry.length >= 6 && entry[2] === String(task.cred.uid))?.[5];
   return [...env, `HOME=${home || "/"}`];
@@ -202,12 +234,15 @@ function withHome(task: Task, env: readonly string[]): readonly string[] {
 
 /** A text of the container; empty where it cannot be read. */
 function readWhole(task: Task, path: string): string {
-  const file = openAt(task, AT_FDCWD, path, 0, 0);
+  // A FIFO or a device of the image must not even be opened: that could wait, or do something.
+  const place = resolve(task, AT_FDCWD, path, LOOKUP_FOLLOW);
+  if (typeof place === "number" || place.dentry.inode.type !== S_IFREG) return "";
+  const file = openPlace(task, place, 0);
   if (typeof file === "number") return "";
   const parts: Uint8Array[] = [];
   for (let at = 0; at < TEXT_MAX; ) {
     const io = new KernelIo(new Uint8Array(65536));
-    const n = file.inode?.type === S_IFREG ? file.read(task, io, at) : 0;
+    const n = file.read(task, io, at);
     if (n <= 0) break;
     parts.push(io.buffer.subarray(0, n));
     at += n;

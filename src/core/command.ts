@@ -26,15 +26,31 @@ export interface CommandDeclaration<F extends Flags = Flags> {
   readonly name: string;
   /** One line for the list of commands. */
   readonly summary: string;
-  /** Positionals: "<id>" needed, "[signal]" not, "..." after one: any number. */
+  /** Operands in cac's words: "<id>" is needed, "[signal]" is not, "[...id]" and "<...id>" stand for any number. */
   readonly args?: string;
   /** More for the command's own help. */
   readonly description?: string;
+  /** Command lines for its help, each whole: "runts exec c1 ls -la". */
+  readonly examples?: readonly string[];
   readonly flags?: F;
   /** exec, run, do: what follows the first positional belongs to the program. */
   readonly stopAtPositional?: boolean;
   readonly hidden?: boolean;
   run(context: CommandContext, flags: FlagValues<F>, args: string[]): CommandResult;
+}
+
+/** The operands that a command takes, one by one; "[id...]" is an older spelling of "[...id]". Throws for anything else. */
+export function operandsOf({ name, args = "" }: Pick<CommandDeclaration, "name" | "args">): string[] {
+  const words = args.split(" ").filter((word) => word !== "");
+  return words.map((word) => {
+    const brackets = `${word.at(0)}${word.at(-1)}`;
+    const inner = word.slice(1, -1);
+    const many = inner.startsWith("...") || inner.endsWith("...");
+    const text = inner.replace("...", "");
+    if ((brackets !== "<>" && brackets !== "[]") || text === "" || "<>[]".split("").some((each) => text.includes(each)))
+      throw new Error(`command "${name}": expected <operand>, [operand] or [...operand], got "${word}"`);
+    return `${brackets[0]}${many ? "..." : ""}${text}${brackets[1]}`;
+  });
 }
 
 /** A command known by name and summary, whose file is loaded when it is used. */

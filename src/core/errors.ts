@@ -20,7 +20,9 @@ export type ErrorCode =
   | "plugin"
   | "hook"
   | "sandbox"
+  | "no-answer"
   | "exec"
+  | "image"
   | "host";
 
 /** Texts that containerd, Docker, Podman or CRI-O look for. */

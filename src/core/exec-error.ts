@@ -12,3 +12,8 @@ export function programError(error: unknown): unknown {
   if (!(error instanceof ControlError) || error.errno === 0) return error;
   return new RuntimeError("exec", error.message, { exitCode: error.errno === ENOENT ? 127 : 126 });
 }
+
+/** runc's words around a program that cannot be started. */
+export function startFailure(error: RuntimeError): RuntimeError {
+  return new RuntimeError(error.code, `unable to start container process: ${error.message}`, { exitCode: 1 });
+}

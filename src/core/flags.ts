@@ -1,16 +1,13 @@
 /**
- * Flags: one declaration gives parsing, help and validation.
+ * Flags: one declaration gives parsing (go-flags.ts), cac's options with their help (cli.ts), types and validation.
  *
  *   const flags = { bundle: flag.string({ short: "b", value: "PATH", help: "directory of the bundle" }) };
- *
- * The command line is runc's (Go's `flag` with urfave/cli): `-flag`, `--flag`, `--flag=value` and `--flag value` all
- * occur among its callers. cac's parser cannot serve: it reads `-bundle` as six letters, permutes arguments past the
- * first positional, and has no repeatable or optional values told apart; so this is a small parser of our own.
  *
  * A flag's `schema` is asked for only when the flag was given: valibot is loaded for nobody else.
  */
 import type { GenericSchema } from "valibot";
 import { RuntimeError } from "./errors.ts";
+import type { ParsedFlags } from "./go-flags.ts";
 
 export type Valibot = typeof import("valibot");
 
@@ -91,109 +88,6 @@ export function camel(name: string): string {
   return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-export interface ParsedFlags {
-  values: Record<string, unknown>;
-  /** Names (of the declaration) that were given. */
-  given: Set<string>;
-  positionals: string[];
-}
-
-export interface ParseOptions {
-  /** Everything from the first positional on is positional. */
-  stopAtPositional?: boolean;
-  /** Unknown flags are skipped (as if they took no value) rather than refused. */
-  tolerant?: boolean;
-  /** For messages: "runts create". */
-  who: string;
-}
-
-/** Reads `argv` by the declarations. Throws RuntimeError "usage". Schemas are checked by `checkFlags`. */
-export function parseFlags(flags: Flags, argv: readonly string[], options: ParseOptions): ParsedFlags {
-  const byName = new Map<string, string>();
-  for (const [name, declaration] of Object.entries(flags)) {
-    byName.set(dashed(name), name);
-    if (declaration.short !== undefined) byName.set(declaration.short, name);
-  }
-  const values: Record<string, unknown> = {};
-  for (const [name, declaration] of Object.entries(flags)) {
-    if (declaration.type === "boolean") values[name] = false;
-    else if (declaration.type === "list") values[name] = [];
-    else if (declaration.type !== "optional") values[name] = declaration.default;
-  }
-  const given = new Set<string>();
-  const positionals: string[] = [];
-
-  for (let i = 0; i < argv.length; i++) {
-    const word = argv[i]!;
-    if (word === "--") {
-      positionals.push(...argv.slice(i + 1));
-      break;
-    }
-    if (!word.startsWith("-") || word === "-") {
-      if (options.stopAtPositional) {
-        positionals.push(...argv.slice(i));
-        break;
-      }
-      positionals.push(word);
-      continue;
-    }
-    const text = word.startsWith("--") ? word.slice(2) : word.slice(1);
-    const equals = text.indexOf("=");
-    const typed = equals < 0 ? text : text.slice(0, equals);
-    let value = equals < 0 ? undefined : text.slice(equals + 1);
-    const name = byName.get(typed);
-    if (name === undefined) {
-      // -it for -i -t, as people are used to from elsewhere; only if every letter is a boolean of its own.
-      const letters = [...typed].map((letter) => byName.get(letter));
-      if (
-        !word.startsWith("--") &&
-        value === undefined &&
-        typed.length > 1 &&
-        letters.every((letter) => letter !== undefined && flags[letter]!.type === "boolean")
-      ) {
-        for (const letter of letters) {
-          values[letter!] = true;
-          given.add(letter!);
-        }
-        continue;
-      }
-      if (options.tolerant) continue;
-      const known = Object.keys(flags).filter((each) => !flags[each]!.hidden);
-      throw usage(options.who, `unknown flag ${word.split("=")[0]}${didYouMean(typed, known.map(dashed), "--")}`);
-    }
-    const declaration = flags[name]!;
-    given.add(name);
-    if (declaration.type === "boolean") {
-      const on = value === undefined ? true : parseBoolean(value);
-      if (on === undefined) throw usage(options.who, `flag --${dashed(name)}: "${value}" is neither true nor false`);
-      values[name] = on;
-      continue;
-    }
-    if (declaration.type === "optional") {
-      values[name] = value ?? true;
-      continue;
-    }
-    if (value === undefined) {
-      if (i + 1 >= argv.length) throw usage(options.who, `flag --${dashed(name)} needs a value`);
-      value = argv[++i]!;
-    }
-    if (declaration.type === "list") (values[name] as string[]).push(value);
-    else if (declaration.type === "integer") {
-      if (!/^[+-]?\d+$/.test(value) || !Number.isSafeInteger(Number(value)))
-        throw usage(options.who, `flag --${dashed(name)}: "${value}" is not a whole number`);
-      values[name] = Number(value);
-    } else values[name] = value;
-  }
-  return { values, given, positionals };
-}
-
-/** What Go's strconv.ParseBool takes. */
-function parseBoolean(text: string): boolean | undefined {
-  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
-  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
-  return undefined;
-}
-
 /** Runs the schemas of the flags that were given; their outputs replace the values. */
 export async function checkFlags(flags: Flags, parsed: ParsedFlags, who: string): Promise<void> {
   for (const name of parsed.given) {
@@ -246,45 +140,4 @@ function editDistance(a: string, b: string): number {
     rows.push(row);
   }
   return rows[a.length]![b.length]!;
-}
-
-/** The lines of a help text that list flags. */
-export function flagHelp(flags: Flags): string {
-  const rows = Object.entries(flags)
-    .filter(([, declaration]) => !declaration.hidden)
-    .map(([name, declaration]) => {
-      const value = declaration.value ?? "VALUE";
-      const suffix =
-        declaration.type === "boolean" ? "" : declaration.type === "optional" ? `[=${value}]` : ` ${value}`;
-      const short = declaration.short === undefined ? "" : `, -${declaration.short}`;
-      const fallback =
-        (declaration.type === "string" || declaration.type === "integer") && declaration.default !== undefined
-          ? ` (default: ${declaration.default})`
-          : "";
-      const repeat = declaration.type === "list" ? " (may be repeated)" : "";
-      return [`--${dashed(name)}${short}${suffix}`, `${declaration.help}${repeat}${fallback}`] as const;
-    });
-  return table(rows);
-}
-
-/** Two columns, the first as wide as needed up to a bound, the second wrapped at 80. */
-export function table(rows: readonly (readonly [string, string])[]): string {
-  const width = Math.min(28, Math.max(0, ...rows.map(([left]) => left.length)));
-  const lines: string[] = [];
-  for (const [left, right] of rows) {
-    let line = `  ${left.padEnd(width)}  `;
-    if (left.length > width) {
-      lines.push(`  ${left}`);
-      line = " ".repeat(width + 4);
-    }
-    for (const word of right.split(" ")) {
-      if (line.length + word.length > 80 && line.trim() !== "") {
-        lines.push(line.trimEnd());
-        line = " ".repeat(width + 4);
-      }
-      line += `${word} `;
-    }
-    lines.push(line.trimEnd());
-  }
-  return lines.map((line) => `${line}\n`).join("");
 }

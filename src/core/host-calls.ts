@@ -2,6 +2,8 @@
  * What the host half needs of the host kernel and JavaScript cannot do. Supplied by `src/native`, injected by
  * `src/main.ts`. Every function returns `>= 0` or a negative errno and never throws.
  */
+import type { ProcessRef } from "./sandbox.ts";
+
 export interface HostCalls {
   /** flock(2) with LOCK_EX, or LOCK_SH when `shared`, always with LOCK_NB: -EWOULDBLOCK when held by another. */
   flock(fd: number, shared: boolean): number;
@@ -25,14 +27,16 @@ export interface HostCalls {
   joinNamespace(fd: number): number;
   /**
    * A tiny process that reads one byte from `channel` and exits with it; with 137 when the channel closes first. A child
-   * of this process, in a session of its own, holding nothing but `channel`. Its pid.
+   * of this process, in a session of its own, holding nothing but `channel`. With a `terminal` (else -1) that is the
+   * session's controlling terminal, and the numbers of the signals that come from it are written to `channel`. It is
+   * in the mount namespace of the process `sandbox` (0: in ours), and its network's, as far as we may enter them. Its pid.
    */
-  spawnWaiter(channel: number): number;
+  spawnWaiter(channel: number, terminal: number, sandbox: number): number;
   /**
    * Copies from one descriptor to another in a thread of its own until the end of `from`, then sets done[0] to 1. The
    * array and the descriptors must stay until then, or until the process ends.
    */
   copy(from: number, to: number, done: Int32Array): number;
-  /** kill(2). */
-  kill(pid: number, signal: number): number;
+  /** kill(2) of that process, and of no later one with its number: -ESRCH when it is gone. */
+  signalProcess(process: ProcessRef, signal: number): number;
 }

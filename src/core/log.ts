@@ -63,17 +63,18 @@ export function createLog(options: LogOptions): Log {
       throw new RuntimeError("host", `cannot open the log file ${path}`, { path, cause });
     }
   }
-  const consola: ConsolaInstance = createConsola({
-    level: options.debug ? LogLevels.debug : LogLevels.info,
-    reporters,
-    throttle: 0,
-  });
+  let made: ConsolaInstance | undefined;
+  // With the first message: most commands have none.
+  const consola = (): ConsolaInstance => {
+    made ??= createConsola({ level: options.debug ? LogLevels.debug : LogLevels.info, reporters, throttle: 0 });
+    return made;
+  };
   return {
-    debug: (message) => consola.debug(message),
-    info: (message) => consola.info(message),
-    warn: (message) => consola.warn(message),
+    debug: (message) => consola().debug(message),
+    info: (message) => consola().info(message),
+    warn: (message) => consola().warn(message),
     error: (message) => {
-      consola.error(message);
+      consola().error(message);
       // The command's own error is shown to a person too, as runc's `fatal` does.
       if (options.path !== undefined && options.path !== "") writeFd(2, `runts: ${message}\n`);
     },

@@ -4,12 +4,12 @@
  */
 import type { Globals } from "./global-flags.ts";
 import type { Log } from "./log.ts";
-import type { LaunchOptions } from "./sandbox.ts";
+import type { SandboxOptions } from "./sandbox.ts";
 
-export function chooseNetwork(globals: Globals, log: Log): LaunchOptions["network"] {
+export function chooseNetwork(globals: Globals, log: Log): SandboxOptions["network"] {
   if (globals.network === "host")
     log.warn(
       "--network host: the host's sockets are not passed through yet; the guest has its own loopback network only",
     );
-  return globals.network as LaunchOptions["network"];
+  return globals.network as SandboxOptions["network"];
 }

@@ -197,12 +197,17 @@ export async function loadSandboxHalves(
       // The command has checked them; the schema may also have changed them.
       checked = parse(plugin.options, options ?? {});
     }
-    const found = plugin;
+    let half: Pick<Plugin, "sandbox">;
+    try {
+      half = (await plugin.sandboxModule?.()) ?? plugin;
+    } catch (error) {
+      throw fail(describe(error));
+    }
     halves.push({
       name,
       setUp(kernel) {
         try {
-          found.sandbox?.(kernel, checked);
+          half.sandbox?.(kernel, checked);
         } catch (error) {
           throw fail(describe(error));
         }

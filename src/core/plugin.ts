@@ -6,10 +6,12 @@
  * Third parties import all this from "runts"; see docs/plugins.md.
  */
 import type { GenericSchema, InferOutput } from "valibot";
+import type { Platform } from "../platform/platform.ts";
 import type { CommandDeclaration, LazyCommand, SimpleAction } from "./command.ts";
 import type { Flag, Flags } from "./flags.ts";
+import type { OpenedImage, SaveRequest } from "./image.ts";
 import type { Log } from "./log.ts";
-import type { LaunchOptions, SandboxHandle } from "./sandbox.ts";
+import type { ContainerOptions, SandboxHandle, SandboxOptions } from "./sandbox.ts";
 import type { Spec } from "./spec/schema.ts";
 
 /** The API version that this build speaks; a plugin that names another one is refused. */
@@ -27,6 +29,8 @@ export interface Plugin<O = unknown> {
   readonly options?: GenericSchema<unknown, O>;
   host?(host: HostApi, options: O): void | Promise<void>;
   sandbox?(kernel: KernelApi, options: O): void;
+  /** Instead of `sandbox`: a module that has it, for what commands need not load. */
+  sandboxModule?(): Promise<{ sandbox(kernel: KernelApi, options: O): void }>;
 }
 
 /** Gives the two halves the type of the options. */
@@ -50,6 +54,8 @@ export interface ContainerView {
   readonly state: OciState;
   /** Host pid of the sandbox process; 0 when there is none. */
   readonly sandboxPid: number;
+  /** Id of the container whose sandbox it lives in: its own, or that of the first container of its pod. */
+  readonly sandboxId: string;
   /** Somebody deletes the container by force and waits for who is still working on it. Looked up anew each time. */
   readonly unwanted: boolean;
 }
@@ -63,26 +69,54 @@ export interface OciState {
   annotations?: Record<string, string>;
 }
 
+/** An answer to `sandbox:find`. */
+export interface FoundSandbox {
+  /** Id of the sandbox, which is that of the container that it was made for. */
+  readonly id: string;
+  /**
+   * Namespaces that the container shares, where that is not as its spec's linux.namespaces say: the id of a container of
+   * that sandbox, or null for one of its own. The network is shared always.
+   */
+  readonly share?: Partial<ContainerOptions["share"]>;
+}
+
 /** What a hook can be told about, in the order in which a container meets them. */
 export interface HostEvents {
   /** The state directory exists, nothing runs. `spec` may still be changed. A failure ends the create. */
   "container:creating": (event: { container: ContainerView; spec: Spec }) => void;
-  /** Which sandbox a container joins; the first hook that returns one decides, else it gets one of its own. */
-  "sandbox:find": (event: { container: ContainerView }) => SandboxHandle | undefined;
-  /** What the sandbox process will be told; may be changed. */
-  "sandbox:launching": (event: { container: ContainerView; options: LaunchOptions }) => void;
+  /**
+   * Which sandbox a container joins; the first hook that returns one decides, else it gets one of its own. `lookUp` finds
+   * other containers by their exact id; null: there is none. That the sandbox is there, runs, and is of the platform that
+   * is asked for, is seen to afterwards, whoever has named it.
+   */
+  "sandbox:find": (event: {
+    container: ContainerView;
+    lookUp: (id: string) => ContainerView | null;
+  }) => FoundSandbox | undefined;
+  /** What a new sandbox is made by; may be changed. */
+  "sandbox:launching": (event: { container: ContainerView; options: SandboxOptions }) => void;
+  /** What the sandbox will be told of the container, whether it is its first one or not; may be changed. */
+  "container:adding": (event: { container: ContainerView; options: ContainerOptions }) => void;
   /** The sandbox and its namespaces exist. Place of the OCI hooks prestart and createRuntime (runtime namespace). */
   "container:create-runtime": (event: { container: ContainerView }) => void;
   /** Place of the OCI hook createContainer (container namespace). */
   "container:create-container": (event: { container: ContainerView }) => void;
   /** The container is created and saved. */
   "container:created": (event: { container: ContainerView }) => void;
-  /** Before the program is executed. Place of the OCI hook startContainer. */
-  "container:starting": (event: { container: ContainerView }) => void;
+  /** Before the program is executed. Place of the OCI hook startContainer, which runs in the sandbox. */
+  "container:starting": (event: { container: ContainerView; sandbox: SandboxHandle }) => void;
   /** The program runs. Place of the OCI hook poststart. */
   "container:started": (event: { container: ContainerView }) => void;
   "container:paused": (event: { container: ContainerView }) => void;
   "container:resumed": (event: { container: ContainerView }) => void;
+  /** The container was saved to an image; it is stopped now, unless it was to go on. */
+  "container:checkpointed": (event: { container: ContainerView; directory: string }) => void;
+  /** In place of starting and started: the container goes on from an image. */
+  "container:restored": (event: { container: ContainerView }) => void;
+  /** Opens an image directory, to restore from. The first hook that returns one decides. */
+  "image:open": (event: { directory: string; workPath: string | undefined }) => OpenedImage | undefined;
+  /** Saves a sandbox to an image directory. The first hook that returns something has done it. */
+  "image:save": (event: SaveRequest) => true | undefined;
   /** Another process was started in the container. */
   "container:exec": (event: { container: ContainerView; args: readonly string[]; pid: number }) => void;
   /** The container was deleted: its processes are gone, its state directory too. Place of the OCI hook poststop. */
@@ -100,7 +134,7 @@ export interface HookOptions {
   order?: "pre" | "post";
 }
 
-/** A way to run guest code, as `--platform` offers it. Its kernel side is `kernel.platform`. */
+/** A way to run guest code, as `--platform` offers it. The sandbox half registers what runs it: `KernelApi.platform`. */
 export interface PlatformDeclaration {
   readonly name: string;
   readonly summary: string;
@@ -214,10 +248,16 @@ export interface FileSystem {
   /** A descriptor that could write was closed for good, or fsync(2) was called. */
   flush?(path: string): number;
   cacheSeconds?: number;
+  /**
+   * A restored sandbox has what the factory makes of the same source and options there; open files are found by their paths.
+   * false: that would not do, and there is no checkpoint while it is mounted.
+   */
+  readonly restorable?: boolean;
 }
 /**
- * Called for each mount with its source and options; a negative errno refuses the mount. For mounts of the spec it is
- * called before the jail closes, with the host's files in reach; for mount(2) of a guest after it, with none.
+ * Called for each mount with its source and options; a negative errno refuses the mount. For mounts of a
+ * sandbox's first container it is called before the jail closes, with the host's files in reach; for those of containers
+ * that join later, and for mount(2) of a guest, after it, with none.
  */
 export type FileSystemFactory = (source: string, options: readonly string[]) => FileSystem | number;
 
@@ -226,25 +266,48 @@ export interface CharacterDevice {
   read?(into: Uint8Array, offset: number): number;
   write?(from: Uint8Array, offset: number): number;
   ioctl?(request: number, argument: number): number;
+  /** false: there is no checkpoint while it is open. Otherwise the device of that name goes on with who had it open. */
+  readonly restorable?: boolean;
+}
+
+/** What a platform is made with. */
+export interface PlatformOptions {
+  /** An epoll descriptor that says when the kernel has something else to do than wait for guests. */
+  readonly pollerFd: number;
+  /** Makes another registered platform, to build upon. Throws when there is none of that name. */
+  make(name: string): Platform;
+}
+/** The kernel side of a platform: see src/platform/platform.ts. */
+export interface PlatformMaker {
+  /** Called once, before the jail closes, if this is the sandbox's platform. What it throws ends the start. */
+  create(options: PlatformOptions): Platform;
+  /**
+   * Names of host system calls that the sandbox process makes for it in its jail, beyond those that the kernel makes anyway
+   * (src/boot/seccomp.ts). Those of platforms that it builds upon are theirs to name.
+   */
+  readonly hostCalls: readonly string[];
 }
 
 export interface KernelApi {
   readonly log: Log;
-  /** The spec of the sandbox's first container. */
-  readonly spec: Spec;
   /** Puts an interceptor around a system call; the last one added is asked first. Other calls cost nothing. */
   intercept<N extends string>(syscall: N, interceptor: Interceptor<N>): void;
   /** A file system type that mounts of the spec, and mount(2) of privileged guests, may name. */
   filesystem(type: string, factory: FileSystemFactory): void;
   /** A character device in every container's /dev. */
   device(name: string, numbers: { major: number; minor: number; mode?: number }, device: CharacterDevice): void;
+  /** A platform. Its host half makes it known to commands, under the same name (`HostApi.platform`). */
+  platform(name: string, maker: PlatformMaker): void;
   /** Called when a process of a container has been executed or has ended. */
   on(event: "exec", handler: (process: { pid: number; container: string; args: readonly string[] }) => void): void;
   on(event: "exit", handler: (process: { pid: number; container: string; status: number }) => void): void;
+  /** Called when a container is added, before its file systems are mounted; and when it is gone, or could not be added. */
+  on(event: "container", handler: (container: { id: string; spec: Spec }) => void): void;
+  on(event: "container-end", handler: (container: { id: string }) => void): void;
   /** A request that `SandboxHandle.request` can make of this sandbox. A thrown error is the answer. */
   control(method: string, handler: (params: unknown, fds: readonly number[]) => unknown | Promise<unknown>): void;
   /**
-   * The kernel itself, for plugins that are part of this source tree (platforms, checkpoint). Not a stable interface:
+   * The kernel itself, for plugins that are part of this source tree (checkpoint). Not a stable interface:
    * its type is the `Kernel` class of src/kernel.
    */
   readonly internals: unknown;

@@ -109,6 +109,20 @@ test("what a failing plugin has added is not there", async () => {
   expect(registry.commands.size).toBe(0);
   expect(registry.listens("container:created")).toBe(false);
 });
+describe("a command that could not be called is refused", () => {
+  const cases: [usage: string, reason: string][] = [
+    ["", 'command "": expected a word for its name'],
+    ["<id>", 'command "<id>": expected a word for its name'],
+    ["help", 'command "help" exists already'],
+    ["look ID", 'command "look": expected <operand>, [operand] or [...operand], got "ID"'],
+  ];
+  for (const [usage, reason] of cases)
+    test(`"${usage}"`, async () => {
+      const registry = await load({ name: "p", host: (host) => host.command(usage, "", () => 0) });
+      expect(reasons(registry)).toEqual([`p: ${reason}`]);
+      expect(registry.commands.size).toBe(0);
+    });
+});
 test("nothing is taken over from another plugin", async () => {
   const add: Plugin["host"] = (host) => host.command("same", "same", () => 0);
   expect(reasons(await load({ name: "a", host: add }, { name: "b", host: add }))).toEqual([
@@ -167,7 +181,7 @@ describe("hooks", () => {
       hook("b", event, () => asked.push("b") && "answer"),
       hook("c", event, () => asked.push("c")),
     );
-    expect(await registry.first("sandbox:find", { container })).toBe("answer" as never);
+    expect(await registry.first("sandbox:find", { container, lookUp: () => null })).toBe("answer" as never);
     expect(asked).toEqual(["a", "b"]);
   });
   test("one that has not settled is known by name", async () => {

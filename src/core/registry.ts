@@ -5,7 +5,7 @@
  * half adds counts only if all of it succeeded, so nothing half-loaded is used; a failure names plugin and reason and
  * leaves the others alone. Built-in plugins come through here like any other.
  */
-import type { CommandDeclaration, LazyCommand, SimpleAction } from "./command.ts";
+import { type CommandDeclaration, type LazyCommand, operandsOf, type SimpleAction } from "./command.ts";
 import { describe, RuntimeError } from "./errors.ts";
 import type { Flag, Flags } from "./flags.ts";
 import type { Log } from "./log.ts";
@@ -29,6 +29,7 @@ export const EVENT_KINDS = {
   "container:creating": "series",
   "sandbox:find": "first",
   "sandbox:launching": "series",
+  "container:adding": "series",
   "container:create-runtime": "series",
   "container:create-container": "series",
   "container:created": "series",
@@ -36,6 +37,10 @@ export const EVENT_KINDS = {
   "container:started": "series",
   "container:paused": "keep-going",
   "container:resumed": "keep-going",
+  "container:checkpointed": "keep-going",
+  "container:restored": "keep-going",
+  "image:open": "first",
+  "image:save": "first",
   "container:exec": "keep-going",
   "container:deleted": "keep-going",
 } as const satisfies Record<keyof HostEvents, EventKind>;
@@ -173,8 +178,8 @@ export class Registry {
     try {
       return await hook.run(payload);
     } catch (cause) {
-      // An OCI hook's failure says all there is to say; everything else is named after its plugin.
-      if (cause instanceof RuntimeError && cause.code === "hook") throw cause;
+      // An OCI hook's failure says all there is to say, and so does who was asked for an image; all else is named after its plugin.
+      if (cause instanceof RuntimeError && (cause.code === "hook" || event.startsWith("image:"))) throw cause;
       throw new RuntimeError("plugin", name, { cause });
     } finally {
       this.pending.delete(name);
@@ -259,13 +264,19 @@ export class Registry {
       flags: additions.flags.map(([name]) => name),
       platforms: additions.platforms.map((each) => each.name),
       events: [...new Set(additions.hooks.map(([event]) => event))],
-      hasSandboxHalf: plugin.sandbox !== undefined,
+      hasSandboxHalf: plugin.sandbox !== undefined || plugin.sandboxModule !== undefined,
     });
   }
 
   private checkAdditions(additions: Additions): void {
-    for (const { name } of additions.commands)
-      if (this.commands.has(name)) throw new Error(`command "${name}" exists already`);
+    for (const command of additions.commands) {
+      const { name } = command;
+      if (name === "" || name.startsWith("-") || [" ", "<", "["].some((each) => name.includes(each)))
+        throw new Error(`command "${name}": expected a word for its name`);
+      if (this.commands.has(name) || name === "help" || name === "h")
+        throw new Error(`command "${name}" exists already`);
+      if ("run" in command) operandsOf(command);
+    }
     for (const [name] of additions.flags)
       if (Object.hasOwn(this.flags, name)) throw new Error(`global flag "${name}" exists already`);
     for (const { name } of additions.platforms)
@@ -313,7 +324,7 @@ export function failureText({ name, path, reason }: PluginFailure): string {
 /** What makes a value no plugin, or null. */
 export function checkShape(plugin: unknown): string | null {
   if (typeof plugin !== "object" || plugin === null) return "its default export is not a plugin";
-  const { name, apiVersion, requires, host, sandbox, options } = plugin as Record<string, unknown>;
+  const { name, apiVersion, requires, host, sandbox, sandboxModule, options } = plugin as Record<string, unknown>;
   if (typeof name !== "string" || !/^[a-z][a-z0-9-]*$/.test(name))
     return "name: expected lower case letters, digits and dashes";
   if (apiVersion !== undefined && apiVersion !== API_VERSION)
@@ -322,6 +333,7 @@ export function checkShape(plugin: unknown): string | null {
     return "requires: expected names";
   if (host !== undefined && typeof host !== "function") return "host: expected a function";
   if (sandbox !== undefined && typeof sandbox !== "function") return "sandbox: expected a function";
+  if (sandboxModule !== undefined && typeof sandboxModule !== "function") return "sandboxModule: expected a function";
   if (options !== undefined && (options as { kind?: unknown }).kind !== "schema") return "options: expected a schema";
   return null;
 }

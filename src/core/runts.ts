@@ -2,6 +2,8 @@
 
 export * as v from "valibot";
 export * as errno from "../kernel/abi/errno.ts";
+export type * from "../platform/platform.ts";
+export * as platform from "../platform/platform.ts";
 export type { CommandContext, CommandDeclaration, LazyCommand } from "./command.ts";
 export { command } from "./command.ts";
 export { RuntimeError } from "./errors.ts";

@@ -2,64 +2,150 @@
  * For unit tests of the host half: a sandbox that lives in memory (but for the process that stands for it, a `sleep`),
  * and a context to run commands in.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { dup } from "../native/host.ts";
 import { hostCalls } from "../native/host-calls.ts";
 import type { CommandContext } from "./command.ts";
 import { builtInCommands } from "./commands/index.ts";
 import { Containers } from "./container/lifecycle.ts";
 import { isAlive, processRef } from "./container/process-ref.ts";
+import { isErrno, RuntimeError } from "./errors.ts";
 import type { Globals } from "./global-flags.ts";
 import type { Log } from "./log.ts";
 import type { Plugin } from "./plugin.ts";
 import { Registry } from "./registry.ts";
-import type {
-  ControlMethods,
-  ExitStatus,
-  LaunchOptions,
-  ProcessRef,
-  SandboxHandle,
-  SandboxLauncher,
+import {
+  type ContainerOptions,
+  ControlError,
+  type ControlMethods,
+  type ExitStatus,
+  type ProcessRef,
+  type RestoreImage,
+  type SandboxHandle,
+  type SandboxLauncher,
+  type SandboxOptions,
 } from "./sandbox.ts";
+
+/** One that has not ended. */
+interface FakeContainer {
+  options: ContainerOptions;
+  /** Its end of the waiter's channel. */
+  channel: number | null;
+  committed: boolean;
+  ended: PromiseWithResolvers<ExitStatus>;
+}
 
 export class FakeSandbox {
   readonly requests: { method: string; params: unknown; fds: readonly number[] }[] = [];
-  /** What a method answers; a function may throw. Absent: {}. */
-  readonly answers: { [M in keyof ControlMethods]?: (params: ControlMethods[M]["params"]) => unknown } = {};
+  /** What a method answers; a function may throw. Absent: see `answer`. */
+  readonly answers: {
+    [M in keyof ControlMethods]?: (params: ControlMethods[M]["params"], fds: readonly number[]) => unknown;
+  } = {};
   private readonly child = Bun.spawn(["sleep", "300"], { stdio: ["ignore", "ignore", "ignore"] });
   readonly ref: ProcessRef = processRef(this.child.pid);
-  private readonly ended = Promise.withResolvers<ExitStatus>();
+  /** Its containers, in the order in which they were added; those that have ended, too. */
+  readonly containers: ContainerOptions[] = [];
+  /** Images that its containers were restored from. */
+  readonly restored: RestoreImage[] = [];
+  private readonly living = new Map<string, FakeContainer>();
+  /** It neither takes connections nor answers. */
+  silent = false;
 
-  constructor(readonly options: LaunchOptions) {
-    this.answers.wait = () => this.ended.promise;
+  constructor(readonly options: SandboxOptions) {}
+
+  add(options: ContainerOptions): void {
+    if (this.living.has(options.id)) throw new ControlError(`there is a container ${options.id} already`, 17);
+    this.containers.push(options);
+    const channel = options.waiter === null ? null : dup(options.waiter);
+    this.living.set(options.id, { options, channel, committed: false, ended: Promise.withResolvers() });
+  }
+
+  /** Whether a container of it listens in that directory. */
+  listensIn(directory: string): boolean {
+    return [...this.living.values()].some(({ options }) => options.stateDirectory === directory);
+  }
+
+  /** The first process of a container ends: of the first container, the sandbox with it. */
+  async end(id: string, status: ExitStatus): Promise<void> {
+    if (id === this.options.id) await this.exit(status);
+    else this.endOne(id, status, true);
+  }
+
+  private endOne(id: string, status: ExitStatus, told: boolean): void {
+    const container = this.living.get(id);
+    if (container === undefined) return;
+    this.living.delete(id);
+    const { options, channel, ended } = container;
+    if (told && options.stateDirectory !== null && existsSync(options.stateDirectory))
+      writeFileSync(join(options.stateDirectory, "exit.json"), JSON.stringify(status));
+    if (channel !== null) {
+      try {
+        if (told) writeSync(channel, Uint8Array.of(status.exitCode));
+      } catch (error) {
+        // The waiter was killed.
+        if (!isErrno(error, "EPIPE")) throw error;
+      }
+      closeSync(channel);
+    }
+    ended.resolve(status);
   }
 
   /** The guest's first process ends, and with it the sandbox. */
   async exit(status: ExitStatus): Promise<void> {
-    if (this.options.stateDirectory !== null)
-      writeFileSync(join(this.options.stateDirectory, "exit.json"), JSON.stringify(status));
-    this.child.kill("SIGKILL");
-    await this.child.exited;
-    this.ended.resolve(status);
+    for (const id of [...this.living.keys()].reverse())
+      this.endOne(id, id === this.options.id ? status : { exitCode: 137, signal: 9 }, true);
+    await this.endProcess();
   }
 
+  /** Somebody kills it: it has no last words, but for those of its first container's state directory. */
   async kill(): Promise<void> {
-    await this.exit({ exitCode: 137, signal: 9 });
+    const status = { exitCode: 137, signal: 9 };
+    for (const id of [...this.living.keys()].reverse()) this.endOne(id, status, id === this.options.id);
+    await this.endProcess();
+  }
+
+  private async endProcess(): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.child.exited;
+  }
+
+  private async answer(
+    method: string,
+    params: { id?: string; signal?: number; keep?: boolean },
+    fds: readonly number[],
+  ): Promise<unknown> {
+    const own = this.answers[method as keyof ControlMethods] as
+      | ((params: unknown, fds: readonly number[]) => unknown)
+      | undefined;
+    if (own !== undefined) return own(params, fds);
+    const container = this.living.get(params.id ?? "");
+    const killed = { exitCode: 137, signal: 9 };
+    if (method === "wait") return container?.ended.promise;
+    if (method === "commit" && container !== undefined) container.committed = true;
+    if (method === "checkpointed" && params.keep === false) await this.exit({ exitCode: 0, signal: 0 });
+    if (method === "destroy") await this.end(params.id!, killed);
+    if (method === "signal" && params.signal === 9 && params.id !== this.options.id) await this.end(params.id!, killed);
+    return undefined;
   }
 
   handle(): SandboxHandle {
     const request = async (method: string, params: unknown, fds: readonly number[] = []): Promise<unknown> => {
+      if (this.silent) throw new RuntimeError("no-answer", `the sandbox process ${this.ref.pid} does not answer`);
       this.requests.push({ method, params, fds });
-      const answer = this.answers[method as keyof ControlMethods] as ((params: unknown) => unknown) | undefined;
-      return (await answer?.(params)) ?? {};
+      return (await this.answer(method, params as object, fds)) ?? {};
     };
     return {
       ...this.ref,
       request: request as SandboxHandle["request"],
       isAlive: () => isAlive(this.ref),
       kill: () => this.kill(),
-      close() {},
+      // There is one connection at a time that adds.
+      close: () => {
+        for (const [id, { committed }] of this.living)
+          if (!committed && id !== this.options.id) this.endOne(id, { exitCode: 137, signal: 9 }, true);
+      },
     };
   }
 }
@@ -68,21 +154,55 @@ export class FakeLauncher implements SandboxLauncher {
   readonly sandboxes = new Map<number, FakeSandbox>();
   /** Called with each new sandbox, to give it answers; may throw: the launch fails. */
   onLaunch: (sandbox: FakeSandbox) => void = () => {};
+  /** Called with each container before it is added; may throw: it is not. */
+  onAdd: (sandbox: FakeSandbox, options: ContainerOptions) => void = () => {};
+  /** Called with each image before a container is restored from it; may throw: it is not. */
+  onRestore: (image: RestoreImage) => void = () => {};
+  /** What the next additions warn of. */
+  warnings: readonly string[] = [];
 
-  async launch(options: LaunchOptions): Promise<SandboxHandle> {
+  async launch(options: SandboxOptions): Promise<SandboxHandle> {
     const sandbox = new FakeSandbox(options);
-    this.sandboxes.set(sandbox.ref.pid, sandbox);
     try {
       this.onLaunch(sandbox);
     } catch (error) {
       await sandbox.kill();
       throw error;
     }
+    // A test may have another process stand for it.
+    this.sandboxes.set(sandbox.ref.pid, sandbox);
     return sandbox.handle();
   }
 
-  async attach(_stateDirectory: string, { pid }: ProcessRef): Promise<SandboxHandle> {
-    return this.sandboxes.get(pid)!.handle();
+  async addContainer({ pid }: SandboxHandle, options: ContainerOptions): Promise<{ warnings: readonly string[] }> {
+    const sandbox = this.of(pid);
+    if (sandbox.silent) throw new RuntimeError("no-answer", `the sandbox process ${pid} does not answer`);
+    this.onAdd(sandbox, options);
+    sandbox.add(options);
+    return { warnings: this.warnings };
+  }
+
+  async restoreContainer(
+    sandbox: SandboxHandle,
+    options: ContainerOptions,
+    image: RestoreImage,
+  ): Promise<{ warnings: readonly string[] }> {
+    this.of(sandbox.pid).restored.push(image);
+    this.onRestore(image);
+    return this.addContainer(sandbox, options);
+  }
+
+  async attach(stateDirectory: string, { pid }: ProcessRef): Promise<SandboxHandle> {
+    const sandbox = this.of(pid);
+    if (sandbox.silent) throw new RuntimeError("no-answer", `the sandbox process ${pid} does not answer`);
+    if (!sandbox.listensIn(stateDirectory))
+      throw new RuntimeError("sandbox", `cannot reach the sandbox process ${pid} (errno 111)`);
+    return sandbox.handle();
+  }
+
+  /** A test may have put another process in its place. */
+  private of(pid: number): FakeSandbox {
+    return [...this.sandboxes.values()].find(({ ref }) => ref.pid === pid)!;
   }
 
   get last(): FakeSandbox {

@@ -107,7 +107,7 @@ export function inBuffer(lengthArg: string): ArgType<number> {
   };
 }
 /** Address of bytes that the kernel writes, at most as many as the argument named by the parameter. */
-export function outBuffer(_lengthArg: string): ArgType<number> {
+export function outBuffer(): ArgType<number> {
   return {
     kind: "outBuffer",
     out: true,

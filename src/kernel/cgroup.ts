@@ -1,12 +1,14 @@
 /**
- * The container's control group as its guests have it: limits that the runtime set, and what is used of them.
+ * A container's control group as its guests have it: limits that the runtime set, and what is used of them.
  *
  * Source: cgroups(7), Linux Documentation/admin-guide/cgroup-v2.rst. The number of tasks is bounded here; memory and
- * processor time are bounded by the host's cgroup of the sandbox and by mm/oom.ts. Gap: one group, without children.
+ * processor time are bounded by the host's cgroups and by mm/oom.ts. Gap: one group, without children.
  */
+
+import type { Container } from "./container.ts";
 import { memoryUse } from "./fs/proc/usage.ts";
-import type { Kernel } from "./kernel.ts";
 import type { Mm } from "./mm/mm.ts";
+import { persistent } from "./state/registry.ts";
 import type { Task } from "./task/task.ts";
 import { processCpuNs } from "./time/cpu-time.ts";
 
@@ -46,18 +48,18 @@ export class Cgroup {
   /** Forks that the bound on tasks refused. */
   tasksRefused = 0;
 
-  constructor(private readonly kernel: Kernel) {}
+  constructor(private readonly container: Container) {}
 
   /** Is there no room for one more task? */
   full(): boolean {
-    if (this.kernel.tasks.size < this.limits.tasks) return false;
+    if (this.container.tasks < this.limits.tasks) return false;
     this.tasksRefused++;
     return true;
   }
 
   /** The processors that tasks may use, ascending. */
   cpus(): number[] {
-    const { cpuCount } = this.kernel.hostInfo;
+    const { cpuCount } = this.container.kernel.hostInfo;
     const all = Array.from({ length: cpuCount }, (_, cpu) => cpu);
     const allowed = this.limits.cpus?.filter((cpu) => cpu < cpuCount) ?? all;
     return allowed.length > 0 ? [...allowed] : all;
@@ -72,21 +74,22 @@ export class Cgroup {
   memoryUsed(): number {
     const seen = new Set<Mm>();
     let used = 0;
-    for (const process of this.kernel.processes.values()) {
+    for (const process of this.container.processes) {
       const { mm } = process.leader;
       if (process.zombie || seen.has(mm)) continue;
       seen.add(mm);
-      used += memoryUse(this.kernel, mm, null).resident;
+      used += memoryUse(this.container.kernel, mm, null).resident;
     }
     this.memoryPeak = Math.max(this.memoryPeak, used);
     return used;
   }
 
-  /** Nanoseconds that guests have run, those that init has reaped included. */
+  /** Nanoseconds that its guests have run, those that have ended included. */
   cpuTimeNs(): number {
-    const { init, processes } = this.kernel;
-    let used = init === null ? 0 : init.childrenUserTime + init.childrenSystemTime;
-    for (const process of processes.values()) if (!process.zombie) used += processCpuNs(process);
+    let used = this.container.endedCpuNs;
+    for (const process of this.container.processes) if (!process.zombie) used += processCpuNs(process);
     return used;
   }
 }
+
+persistent("cgroup", Cgroup);

@@ -6,6 +6,7 @@
  *
  * Source: the roles of wait queues in Linux (include/linux/wait.h), poll(2) event bits as masks.
  */
+import { persistent } from "./state/registry.ts";
 
 /** Gets told. */
 export interface Waiter {
@@ -17,6 +18,9 @@ export interface Waiter {
 /** One registration of a waiter in a queue. */
 export class WaitEntry {
   queue: WaitQueue | null = null;
+  /** Neighbours in the queue; the queue's own. */
+  next: WaitEntry | null = null;
+  previous: WaitEntry | null = null;
   constructor(
     readonly waiter: Waiter,
     /** Only wake-ups that share a bit with this mask count. */
@@ -28,30 +32,41 @@ export class WaitEntry {
 
 export const ALL_EVENTS = 0xffffffff | 0;
 
+/** Invariant: a list through its entries, in the order of their coming: thousands may wait, and leave in any order. */
 export class WaitQueue {
-  entries: WaitEntry[] = [];
+  private first: WaitEntry | null = null;
+  private last: WaitEntry | null = null;
 
   add(entry: WaitEntry): void {
     entry.queue = this;
-    this.entries.push(entry);
+    entry.previous = this.last;
+    if (this.last === null) this.first = entry;
+    else this.last.next = entry;
+    this.last = entry;
   }
 
   remove(entry: WaitEntry): void {
-    const at = this.entries.indexOf(entry);
-    if (at >= 0) this.entries.splice(at, 1);
+    if (entry.queue !== this) return;
+    if (entry.previous === null) this.first = entry.next;
+    else entry.previous.next = entry.next;
+    if (entry.next === null) this.last = entry.previous;
+    else entry.next.previous = entry.previous;
     entry.queue = null;
+    entry.next = null;
+    entry.previous = null;
   }
 
   /** Wakes everyone whose mask fits, but of the exclusive ones only the first `exclusive`. Entries stay registered. */
   wake(mask: number = ALL_EVENTS, exclusive = 1): void {
-    if (this.entries.length === 0) return;
-    if (this.entries.length === 1) {
-      const only = this.entries[0]!;
+    const only = this.first;
+    if (only === null) return;
+    if (only === this.last) {
       if ((only.mask & mask) !== 0) only.waiter.wake(only, mask);
       return;
     }
     // A waiter may remove itself or others while it is told.
-    const entries = this.entries.slice();
+    const entries: WaitEntry[] = [];
+    for (let entry: WaitEntry | null = only; entry !== null; entry = entry.next) entries.push(entry);
     // As on Linux: first those who all are woken, the latest first; then the others in the order of their coming.
     for (let i = entries.length - 1; i >= 0; i--) {
       const entry = entries[i]!;
@@ -67,8 +82,7 @@ export class WaitQueue {
 
   /** Hands a wake-up on to the next exclusive entry: something is left for it. The others have been told. */
   wakeExclusive(mask: number): void {
-    if (this.entries.length === 0) return;
-    for (const entry of this.entries) {
+    for (let entry = this.first; entry !== null; entry = entry.next) {
       if (!entry.exclusive || (entry.mask & mask) === 0) continue;
       entry.waiter.wake(entry, mask);
       return;
@@ -76,6 +90,9 @@ export class WaitQueue {
   }
 
   get empty(): boolean {
-    return this.entries.length === 0;
+    return this.first === null;
   }
 }
+
+persistent("wait-entry", WaitEntry);
+persistent("wait-queue", WaitQueue);

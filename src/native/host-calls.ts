@@ -1,13 +1,13 @@
 /** The host calls of commands: core's HostCalls interface on top of the native library. */
 import type { HostCalls } from "../core/host-calls.ts";
-import { waiterStub } from "../generated/native-blobs.ts";
+import type { ProcessRef } from "../core/sandbox.ts";
+import { enterStub, openerStub, waiterStub } from "../generated/native-blobs.ts";
 import {
   closeFd,
   fchownat,
   flock,
   ioctl,
   ioctlValue,
-  killProcess,
   memfdCreate,
   openat2,
   sendmsg,
@@ -16,12 +16,13 @@ import {
   unixSocket,
   writeFd,
 } from "./host.ts";
-import { bind, i32, pointer } from "./library.ts";
+import { bind, f64, i32, pointer } from "./library.ts";
 
 const symbols = bind({
   cm_setns: { args: [i32], returns: i32 },
   cm_copy: { args: [i32, i32, pointer], returns: i32 },
-  cm_spawn_waiter: { args: [i32, i32], returns: i32 },
+  cm_spawn_waiter: { args: [i32, i32, i32, i32], returns: i32 },
+  cm_signal_process: { args: [i32, f64, i32], returns: i32 },
 });
 
 const LOCK_SH = 1;
@@ -104,14 +105,37 @@ function sendDescriptor(socketPath: string, name: string, fd: number): number {
   return Math.min(result, 0);
 }
 
-function spawnWaiter(channel: number): number {
-  const program = memfdCreate(path("runts-waiter"), MFD_CLOEXEC);
+/** An embedded program as a file in memory; -errno. */
+function programFile(name: string, base64: string): number {
+  const program = memfdCreate(path(name), MFD_CLOEXEC);
   if (program < 0) return program;
-  const bytes = Buffer.from(waiterStub, "base64");
-  const written = writeFd(program, bytes, bytes.length);
-  const pid = written === bytes.length ? symbols.cm_spawn_waiter(program, channel) : -5;
+  const bytes = Buffer.from(base64, "base64");
+  if (writeFd(program, bytes, bytes.length) === bytes.length) return program;
+  closeFd(program);
+  return -5;
+}
+
+function spawnWaiter(channel: number, terminal: number, sandbox: number): number {
+  const program = programFile("runts-waiter", waiterStub);
+  if (program < 0) return program;
+  const pid = symbols.cm_spawn_waiter(program, channel, terminal, sandbox);
   closeFd(program);
   return pid;
+}
+
+/** The program of src/native/opener.stub.c as a file in memory; -errno. */
+export const openerFile = (): number => programFile("runts-opener", openerStub);
+
+/** Signals the process that started at `startTime`, and no later one of its number. */
+export const signalProcess = ({ pid, startTime }: ProcessRef, signal: number): number =>
+  symbols.cm_signal_process(pid, startTime, signal);
+
+let enterFile = -1;
+/** Path of a program that enters namespaces by way of their user namespace: see src/native/enter.stub.c. */
+export function enterProgram(): string {
+  if (enterFile < 0) enterFile = programFile("runts-enter", enterStub);
+  if (enterFile < 0) throw new Error(`cannot make a file in memory (errno ${-enterFile})`);
+  return `/proc/${process.pid}/fd/${enterFile}`;
 }
 
 export const hostCalls: HostCalls = {
@@ -133,5 +157,5 @@ export const hostCalls: HostCalls = {
   joinNamespace: (fd) => symbols.cm_setns(fd),
   copy: (from, to, done) => symbols.cm_copy(from, to, done),
   spawnWaiter,
-  kill: killProcess,
+  signalProcess,
 };

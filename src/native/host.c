@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,19 +36,46 @@
 
 #define R(expr) ({ long r_ = (long)(expr); r_ < 0 ? -errno : r_; })
 
-/* Time. */
+/*
+ * Time. A sandbox whose clocks go on from saved values, on a host without time namespaces, has them shifted here: by
+ * nanoseconds, as a time namespace would.
+ */
+static int64_t monotonic_shift, boottime_shift;
+int h_clock_shift(double monotonic, double boottime)
+{
+	monotonic_shift = (int64_t)monotonic;
+	boottime_shift = (int64_t)boottime;
+	return 0;
+}
+static int read_clock(int clock, struct timespec *ts)
+{
+	if (clock_gettime(clock, ts) < 0)
+		return -errno;
+	int64_t shift = 0;
+	if (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_MONOTONIC_COARSE)
+		shift = monotonic_shift;
+	else if (clock == CLOCK_BOOTTIME || clock == CLOCK_BOOTTIME_ALARM)
+		shift = boottime_shift;
+	if (shift != 0) {
+		int64_t nsec = ts->tv_nsec + shift % 1000000000;
+		ts->tv_sec += shift / 1000000000 + (nsec >= 1000000000) - (nsec < 0);
+		ts->tv_nsec = (nsec + 1000000000) % 1000000000;
+	}
+	return 0;
+}
 double h_clock_ns(int clock)
 {
-	struct timespec ts;
-	clock_gettime(clock, &ts);
+	struct timespec ts = { 0, 0 };
+	read_clock(clock, &ts);
 	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 /* out: seconds (as double), nanoseconds (as double). */
 int h_clock_get(int clock, double *out)
 {
 	struct timespec ts;
-	if (clock_gettime(clock, &ts) < 0)
-		return -errno;
+	int r = read_clock(clock, &ts);
+	if (r < 0)
+		return r;
 	out[0] = (double)ts.tv_sec;
 	out[1] = (double)ts.tv_nsec;
 	return 0;
@@ -269,6 +297,24 @@ int h_peercred(int fd, double *out)
 int h_kill(int pid, int signo) { return R(kill(pid, signo)); }
 /* mask: n bytes, one bit a CPU. */
 int h_sched_setaffinity(int tid, const void *mask, int n) { return R(syscall(SYS_sched_setaffinity, tid, n, mask)); }
+/* For the threads of a process group, or one thread, from now on. */
+int h_set_nice(int group, int id, int nice) { return R(setpriority(group ? PRIO_PGRP : PRIO_PROCESS, (id_t)id, nice)); }
+/* The name of a user as the host's databases have it, whatever the environment says: its length, or -errno. */
+int h_user_name(double uid, char *out, int n)
+{
+	char text[4096];
+	struct passwd entry, *found;
+	int error = getpwuid_r((uid_t)uid, &entry, text, sizeof text, &found);
+	if (error)
+		return -error;
+	if (!found)
+		return -ENOENT;
+	int length = (int)strlen(found->pw_name);
+	if (length > n)
+		return -ERANGE;
+	memcpy(out, found->pw_name, (size_t)length);
+	return length;
+}
 int h_getpid(void) { return getpid(); }
 int h_getuid(void) { return getuid(); }
 int h_getgid(void) { return getgid(); }

@@ -6,22 +6,23 @@
 import { bind, f64, i32, pointer } from "./library.ts";
 
 const symbols = bind({
-  h_clock_ns: { args: [i32], returns: f64 },
-  h_clock_get: { args: [i32, pointer], returns: i32 },
+  h_clock_ns: { args: [i32], returns: f64, ours: true },
+  h_clock_get: { args: [i32, pointer], returns: i32, ours: true },
+  h_clock_shift: { args: [f64, f64], returns: i32, ours: true },
   h_openat2: { args: [i32, pointer, i32, i32, i32], returns: i32 },
   h_close: { args: [i32], returns: i32 },
   h_dup_to: { args: [i32, i32], returns: i32 },
   h_dup: { args: [i32], returns: i32 },
   h_statx: { args: [i32, pointer, i32, i32, pointer], returns: i32 },
-  h_pread: { args: [i32, pointer, f64, f64], returns: f64 },
-  h_pwrite: { args: [i32, pointer, f64, f64], returns: f64 },
-  h_read: { args: [i32, pointer, f64], returns: f64 },
-  h_write: { args: [i32, pointer, f64], returns: f64 },
-  h_read_nowait: { args: [i32, pointer, f64], returns: f64 },
-  h_write_nowait: { args: [i32, pointer, f64], returns: f64 },
-  h_lseek: { args: [i32, f64, i32], returns: f64 },
-  h_getdents64: { args: [i32, pointer, i32], returns: i32 },
-  h_readlinkat: { args: [i32, pointer, pointer, i32], returns: i32 },
+  h_pread: { args: [i32, pointer, f64, f64], returns: f64, ours: true, sized: [1, 2] },
+  h_pwrite: { args: [i32, pointer, f64, f64], returns: f64, ours: true, sized: [1, 2] },
+  h_read: { args: [i32, pointer, f64], returns: f64, sized: [1, 2] },
+  h_write: { args: [i32, pointer, f64], returns: f64, sized: [1, 2] },
+  h_read_nowait: { args: [i32, pointer, f64], returns: f64, sized: [1, 2] },
+  h_write_nowait: { args: [i32, pointer, f64], returns: f64, sized: [1, 2] },
+  h_lseek: { args: [i32, f64, i32], returns: f64, ours: true },
+  h_getdents64: { args: [i32, pointer, i32], returns: i32, ours: true, sized: [1, 2] },
+  h_readlinkat: { args: [i32, pointer, pointer, i32], returns: i32, sized: [2, 3] },
   h_mkdirat: { args: [i32, pointer, i32], returns: i32 },
   h_mknodat: { args: [i32, pointer, i32, f64], returns: i32 },
   h_symlinkat: { args: [pointer, i32, pointer], returns: i32 },
@@ -37,13 +38,13 @@ const symbols = bind({
   h_fsync: { args: [i32], returns: i32 },
   h_fdatasync: { args: [i32], returns: i32 },
   h_fstatfs: { args: [i32, pointer], returns: i32 },
-  h_fgetxattr: { args: [i32, pointer, pointer, i32], returns: i32 },
-  h_fsetxattr: { args: [i32, pointer, pointer, i32, i32], returns: i32 },
-  h_flistxattr: { args: [i32, pointer, i32], returns: i32 },
+  h_fgetxattr: { args: [i32, pointer, pointer, i32], returns: i32, sized: [2, 3] },
+  h_fsetxattr: { args: [i32, pointer, pointer, i32, i32], returns: i32, sized: [2, 3] },
+  h_flistxattr: { args: [i32, pointer, i32], returns: i32, sized: [1, 2] },
   h_fremovexattr: { args: [i32, pointer], returns: i32 },
-  h_getxattr: { args: [pointer, pointer, pointer, i32], returns: i32 },
-  h_setxattr: { args: [pointer, pointer, pointer, i32, i32], returns: i32 },
-  h_listxattr: { args: [pointer, pointer, i32], returns: i32 },
+  h_getxattr: { args: [pointer, pointer, pointer, i32], returns: i32, sized: [2, 3] },
+  h_setxattr: { args: [pointer, pointer, pointer, i32, i32], returns: i32, sized: [2, 3] },
+  h_listxattr: { args: [pointer, pointer, i32], returns: i32, sized: [1, 2] },
   h_removexattr: { args: [pointer, pointer], returns: i32 },
   h_flock: { args: [i32, i32], returns: i32 },
   h_fcntl: { args: [i32, i32, i32], returns: i32 },
@@ -60,35 +61,39 @@ const symbols = bind({
   h_pipe2: { args: [pointer, i32], returns: i32 },
   h_socketpair: { args: [i32, pointer], returns: i32 },
   h_unix_socket: { args: [i32], returns: i32 },
-  h_unix_bind: { args: [i32, pointer, i32], returns: i32 },
-  h_unix_connect: { args: [i32, pointer, i32], returns: i32 },
+  h_unix_bind: { args: [i32, pointer, i32], returns: i32, sized: [1, 2] },
+  h_unix_connect: { args: [i32, pointer, i32], returns: i32, sized: [1, 2] },
   h_listen: { args: [i32, i32], returns: i32 },
   h_accept: { args: [i32, i32], returns: i32 },
   h_shutdown: { args: [i32, i32], returns: i32 },
-  h_sendmsg: { args: [i32, pointer, i32, pointer, i32, i32], returns: i32 },
-  h_recvmsg: { args: [i32, pointer, i32, pointer, pointer, i32], returns: i32 },
+  h_sendmsg: { args: [i32, pointer, i32, pointer, i32, i32], returns: i32, sized: [1, 2] },
+  h_recvmsg: { args: [i32, pointer, i32, pointer, pointer, i32], returns: i32, sized: [1, 2] },
   h_peercred: { args: [i32, pointer], returns: i32 },
   h_kill: { args: [i32, i32], returns: i32 },
+  h_set_nice: { args: [i32, i32, i32], returns: i32 },
   h_sched_setaffinity: { args: [i32, pointer, i32], returns: i32 },
+  h_user_name: { args: [f64, pointer, i32], returns: i32, sized: [1, 2] },
   h_getpid: { args: [], returns: i32 },
   h_getuid: { args: [], returns: i32 },
   h_getgid: { args: [], returns: i32 },
   h_setsid: { args: [], returns: i32 },
   h_wait: { args: [i32, i32, pointer], returns: i32 },
   h_pidfd_open: { args: [i32], returns: i32 },
-  h_getrandom: { args: [pointer, i32], returns: i32 },
+  h_getrandom: { args: [pointer, i32], returns: i32, sized: [0, 1] },
   h_getrlimit: { args: [i32, pointer], returns: i32 },
   h_mmap_shared: { args: [i32, f64, f64], returns: f64 },
   h_mmap_anonymous: { args: [f64], returns: f64 },
   h_getauxval: { args: [i32], returns: f64 },
   h_munmap: { args: [pointer, f64], returns: i32 },
-  h_vm_read: { args: [i32, pointer, pointer, f64], returns: f64 },
-  h_vm_write: { args: [i32, pointer, pointer, f64], returns: f64 },
+  h_vm_read: { args: [i32, pointer, pointer, f64], returns: f64, sized: [2, 3] },
+  h_vm_write: { args: [i32, pointer, pointer, f64], returns: f64, sized: [2, 3] },
 });
 
 type Bytes = NodeJS.TypedArray | number | null;
 
 export const clockNs: (clock: number) => number = symbols.h_clock_ns;
+/** From now on all clocks that are read here are later by so many nanoseconds: see src/native/host.c. */
+export const shiftClocks: (monotonic: number, boottime: number) => number = symbols.h_clock_shift;
 export const clockGet: (clock: number, out: Bytes) => number = symbols.h_clock_get;
 export const openat2: (dirfd: number, path: Bytes, flags: number, mode: number, resolve: number) => number =
   symbols.h_openat2;
@@ -176,7 +181,12 @@ export const getauxval: (type: number) => number = symbols.h_getauxval;
 
 export const dupTo: (fd: number, to: number) => number = symbols.h_dup_to;
 
+/** The nice value of a process group's threads, or of one thread. */
+export const setNice = (group: boolean, id: number, nice: number): number =>
+  symbols.h_set_nice(group ? 1 : 0, id, nice);
 export const schedSetaffinity: (tid: number, mask: Bytes, n: number) => number = symbols.h_sched_setaffinity;
+/** The name of a user, from the host's databases; -errno. */
+export const userName: (uid: number, out: Bytes, n: number) => number = symbols.h_user_name;
 
 /** CLOCK_MONOTONIC in nanoseconds. */
 export function clockMonotonicNs(): number {

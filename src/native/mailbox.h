@@ -14,7 +14,7 @@
 #define GUEST_END 0x7fe000000000ul
 #define STUB_BASE 0x7fe000000000ul
 #define INFO_BASE 0x7fe010000000ul
-/* The host's vDSO and its data are moved here, out of the guest's range. */
+/* The host's vDSO is moved here, out of the guest's range: see src/platform/vdso.ts. */
 #define VDSO_BASE 0x7fe020000000ul
 #define PRIVATE_BASE 0x7fe100000000ul
 #define MAILBOX_BASE 0x7fe200000000ul
@@ -38,13 +38,15 @@
 #define FD_DOORBELL 4
 #define FD_MAILBOX 5
 #define FD_INFO 6
+/* Of the caller; closed when the stub has found its vDSO. */
+#define FD_PROC 7
 
 /* slot.state: who may touch the slot. */
 enum { STATE_RUNNING = 0, STATE_EVENT = 1, STATE_REPLY = 2, STATE_EXITED = 3 };
 /* slot.event */
 enum { EVENT_SYSCALL = 1, EVENT_FAULT = 2, EVENT_INTERRUPT = 3, EVENT_STARTED = 4, EVENT_DONE = 6 };
 /* slot.reply */
-enum { REPLY_RESULT = 1, REPLY_REGS = 2, REPLY_COMMANDS = 3, REPLY_EXIT = 4 };
+enum { REPLY_RESULT = 1, REPLY_REGS = 2, REPLY_COMMAND = 3, REPLY_EXIT = 4 };
 /* command.op */
 enum {
 	OP_MMAP = 1,      /* addr, len, prot, flags, 1: receive the descriptor, offset */
@@ -63,16 +65,19 @@ enum {
 	OP_SET_GS = 14,
 	OP_GET_FS = 15,
 	OP_GET_GS = 16,
-	OP_LOAD = 17,     /* addr */
 	OP_CAS = 18,      /* addr, expected, desired */
 	OP_FETCH = 19,    /* addr, FUTEX_OP_*, operand */
 	OP_FP_SIZE = 20,  /* bytes that OP_SAVE_FP writes */
 	OP_COPY_IN = 21,  /* addr, len, offset in the slot: bytes copied */
+	OP_MMAP_MANY = 22, /* how many struct mapping lie in the out area; receives the descriptor: 0 */
+	OP_STATE = 23,    /* floating-point state goes to the out area, segment bases to STATE_BASES in it: bytes of the former */
 };
+
+/* Behind all that OP_STATE writes of floating-point state. */
+#define STATE_BASES 16384u
 
 #define PREFETCH_MAX 4
 #define OUTS_MAX 16
-#define COMMANDS_MAX 32
 
 struct segment {
 	uint64_t addr;
@@ -85,6 +90,11 @@ struct command {
 	uint32_t pad;
 	uint64_t a[6];
 	int64_t result;
+};
+
+struct mapping {
+	uint64_t addr, len, offset;
+	uint32_t prot, flags;
 };
 
 struct slot {
@@ -101,27 +111,26 @@ struct slot {
 	uint64_t fault_addr;
 	uint32_t fault_trapno;
 	uint32_t fault_error;
-	uint32_t out_failed;
-	uint32_t ncommands;
+	uint64_t pad;
 	int64_t result;
-	uint32_t tid;
-	uint32_t pid;
+	uint64_t pad1;
 	uint64_t regs[27];
 	uint32_t cpu; /* where the thread ran when it posted */
-	uint32_t pad;
+	uint32_t pad2;
 	struct segment prefetch[PREFETCH_MAX];
 	struct segment outs[OUTS_MAX];
-	uint64_t pad2[2];
-	struct command commands[COMMANDS_MAX];
+	uint64_t pad3[2];
+	struct command command;
 };
 _Static_assert(offsetof(struct slot, fault_signo) == 32, "layout");
-_Static_assert(offsetof(struct slot, out_failed) == 56, "layout");
+_Static_assert(offsetof(struct slot, fault_error) == 52, "layout");
 _Static_assert(offsetof(struct slot, result) == 64, "layout");
 _Static_assert(offsetof(struct slot, regs) == 80, "layout");
 _Static_assert(offsetof(struct slot, prefetch) == 304, "layout");
 _Static_assert(offsetof(struct slot, outs) == 368, "layout");
-_Static_assert(offsetof(struct slot, commands) == 640, "layout");
+_Static_assert(offsetof(struct slot, command) == 640, "layout");
 _Static_assert(sizeof(struct slot) <= IN_OFFSET, "layout");
+_Static_assert(sizeof(struct mapping) == 32, "layout");
 
 /* What the kernel tells all stubs; they map it read-only from a read-only descriptor. */
 struct prefetch_spec {

@@ -8,6 +8,8 @@ import { closeFd, epollCreate, epollCtl, epollWait } from "./host.ts";
 /** Told when a watched host descriptor becomes ready; `events` are POLL* bits (equal to EPOLL* bits). */
 export interface HostWatcher {
   hostReady(fd: number, events: number): void;
+  /** Serves the sandbox' own side and not a guest: an exception costs it the event, not the watch. */
+  readonly essential?: boolean;
 }
 
 const EPOLL_CTL_ADD = 1;
@@ -19,6 +21,10 @@ export class HostPoller {
   readonly fd = epollCreate();
   private readonly watchers = new Map<number, HostWatcher>();
   private readonly out = new Int32Array(128);
+  /** Told when a watcher has thrown. */
+  onError: (fd: number, error: unknown) => void = (_fd, error) => {
+    throw error;
+  };
 
   /** Watches fd for `events` (POLL* bits, may include EPOLLET 1<<31). A descriptor has one watcher. -errno: EPERM for files that are always ready. */
   watch(fd: number, events: number, watcher: HostWatcher): number {
@@ -42,7 +48,16 @@ export class HostPoller {
   }
   private tell(timeoutMs: number): void {
     const n = epollWait(this.fd, this.out, 64, timeoutMs);
-    for (let i = 0; i < n; i++) this.watchers.get(this.out[2 * i]!)?.hostReady(this.out[2 * i]!, this.out[2 * i + 1]!);
+    for (let i = 0; i < n; i++) {
+      const fd = this.out[2 * i]!;
+      const watcher = this.watchers.get(fd);
+      try {
+        watcher?.hostReady(fd, this.out[2 * i + 1]!);
+      } catch (error) {
+        if (watcher?.essential !== true) this.unwatch(fd);
+        this.onError(fd, error);
+      }
+    }
   }
 
   close(): void {

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -28,6 +27,9 @@
 
 #ifndef PTRACE_SYSEMU
 #define PTRACE_SYSEMU 31
+#endif
+#ifndef PTRACE_SYSEMU_SINGLESTEP
+#define PTRACE_SYSEMU_SINGLESTEP 32
 #endif
 #define STOP_EVENT 128 /* PTRACE_EVENT_STOP */
 
@@ -39,7 +41,8 @@
 #define CELL_CALL 0
 #define CELL_MAP 1
 #define CELL_HANDLER 9
-#define CELLS 11
+#define CELL_MAP_MANY 11
+#define CELLS 12
 static uint64_t cells, scratch;
 
 #define USER_CS 0x33
@@ -49,22 +52,67 @@ static uint64_t cells, scratch;
 /* glibc declares an enum where the kernel takes a number. */
 static long pt(long request, int tid, void *addr, const void *data) { return syscall(SYS_ptrace, request, tid, addr, data); }
 
-/* Ends that wait_for saw: pt_wait passes them on. */
-static int32_t ended[256][2];
-static int nended;
+/*
+ * What waitpid has told of and pt_wait has not yet, oldest first. The host looks through our tracees in the order in which
+ * they came to us: asked once for each stop, it would hand out those of a few busy ones for ever. So it is asked for
+ * ASKED_MAX at a time; the rest is room for ends that wait_for comes upon.
+ */
+#define ASKED_MAX 64
+#define SEEN_MAX (ASKED_MAX + 256)
+static int32_t seen[SEEN_MAX][2];
+static int seen_first, nseen;
+
+static void see(int tid, int status)
+{
+	if (nseen == SEEN_MAX && seen_first > 0) {
+		nseen -= seen_first;
+		memmove(seen[0], seen[seen_first], (size_t)nseen * sizeof seen[0]);
+		seen_first = 0;
+	}
+	if (nseen == SEEN_MAX)
+		return;
+	seen[nseen][0] = tid;
+	seen[nseen++][1] = status;
+}
+
+/* Takes what is known of this thread out of those. Its id or 0. */
+static int take_seen(int tid, int *status)
+{
+	for (int i = seen_first; i < nseen; i++) {
+		if (seen[i][0] != tid)
+			continue;
+		*status = seen[i][1];
+		memmove(seen[i], seen[i + 1], (size_t)(nseen - i - 1) * sizeof seen[0]);
+		nseen--;
+		return tid;
+	}
+	return 0;
+}
+/* The oldest of those, after asking the host when there are none. Its id or 0. */
+static int next_seen(int *status)
+{
+	if (seen_first == nseen) {
+		seen_first = nseen = 0;
+		for (int tid; nseen < ASKED_MAX && (tid = waitpid(-1, status, __WALL | WNOHANG)) > 0;)
+			see(tid, *status);
+		if (nseen == 0)
+			return 0;
+	}
+	*status = seen[seen_first][1];
+	return seen[seen_first++][0];
+}
 
 /* Waits until a thread has stopped. 0 or LOST. */
 static int wait_for(int tid, int *status)
 {
 	for (;;) {
-		int r = waitpid(tid, status, __WALL);
+		int r = take_seen(tid, status);
+		if (r == 0)
+			r = waitpid(tid, status, __WALL);
 		if (r == tid && WIFSTOPPED(*status))
 			return 0;
 		if (r == tid) {
-			if (nended < 256) {
-				ended[nended][0] = tid;
-				ended[nended++][1] = *status;
-			}
+			see(tid, *status);
 			return LOST;
 		}
 		if (r < 0 && errno != EINTR)
@@ -172,6 +220,46 @@ double pt_map(int tid, const double *a)
 	r.rsi = (uint64_t)a[5];
 	return (double)run_cell(tid, CELL_MAP, &r);
 }
+/*
+ * The same descriptor mapped in many places: it is received once, stays descriptor 0 meanwhile, and is closed. runs: address,
+ * length, protection, offset of each. `list`: room for `room` of them in the scratch area of a process that has one thread;
+ * with room for none each mapping is a trip of its own, with all that it needs in registers. 0, -errno or LOST.
+ */
+#define LIST_MAX 1024
+double pt_map_many(int tid, const double *runs, int n, int flags, double message, double list, int room)
+{
+	static uint64_t words[LIST_MAX][4];
+	double receive[7] = { SYS_recvmsg, 3, message, 0x40000000, 0, 0, 0 };
+	double close[7] = { SYS_close };
+	uint64_t size = 24;
+	/* What recvmsg has written there the last time. */
+	struct iovec l = { &size, 8 }, m = { (void *)((uint64_t)message + 40), 8 };
+	if (syscall(SYS_process_vm_writev, tid, &l, 1, &m, 1, 0) != 8)
+		return LOST;
+	double r = pt_call(tid, receive);
+	if (r < 0)
+		return r;
+	if (room > LIST_MAX)
+		room = LIST_MAX;
+	for (int i = 0; i < n && r >= 0; i += room > 0 ? room : 1) {
+		if (room <= 0) {
+			const double *run = runs + 4 * (size_t)i;
+			double map[7] = { SYS_mmap, run[0], run[1], run[2], flags, 0, run[3] };
+			r = pt_call(tid, map);
+			continue;
+		}
+		int part = n - i < room ? n - i : room;
+		for (int k = 0; k < part * 4; k++)
+			words[k / 4][k % 4] = (uint64_t)runs[4 * (size_t)i + (size_t)k];
+		l = (struct iovec){ words, (size_t)part * sizeof words[0] }, m = (struct iovec){ (void *)(uint64_t)list, l.iov_len };
+		if (syscall(SYS_process_vm_writev, tid, &l, 1, &m, 1, 0) != (long)l.iov_len)
+			return LOST;
+		struct user_regs_struct regs = { .rbx = (uint64_t)list, .rbp = (uint64_t)part, .r10 = (uint64_t)flags };
+		r = (double)run_cell(tid, CELL_MAP_MANY, &regs);
+	}
+	double closed = r == LOST ? 0 : pt_call(tid, close);
+	return closed == LOST ? LOST : r < 0 ? r : 0;
+}
 /* A cell that works on a word of guest memory: the old value, -EFAULT or LOST. */
 double pt_atomic(int tid, int cell, double addr, double a, double b)
 {
@@ -185,8 +273,7 @@ double pt_atomic(int tid, int cell, double addr, double a, double b)
 
 /* Registers of a stopped thread, and how they are put back. */
 int pt_getregs(int tid, void *regs) { return pt(PTRACE_GETREGS, tid, NULL, regs) < 0 ? -errno : 0; }
-/* Guest code goes on until its next system call, with all registers from `regs`. */
-int pt_resume(int tid, const void *regs)
+static int put_regs(int tid, const void *regs)
 {
 	struct user_regs_struct r;
 	memcpy(&r, regs, sizeof r);
@@ -204,9 +291,13 @@ int pt_resume(int tid, const void *regs)
 		r.gs = 0;
 	/* Not in a call: the host must not restart one by its own rules. */
 	r.orig_rax = (uint64_t)-1;
-	if (pt(PTRACE_SETREGS, tid, NULL, &r) < 0)
-		return -errno;
-	return R(pt(PTRACE_SYSEMU, tid, NULL, NULL));
+	return R(pt(PTRACE_SETREGS, tid, NULL, &r));
+}
+/* Guest code goes on until its next system call, with all registers from `regs`. */
+int pt_resume(int tid, const void *regs)
+{
+	int r = put_regs(tid, regs);
+	return r < 0 ? r : R(pt(PTRACE_SYSEMU, tid, NULL, NULL));
 }
 /* The same with nothing changed but the result of its call. */
 int pt_result(int tid, double result)
@@ -217,6 +308,21 @@ int pt_result(int tid, double result)
 }
 /* The same with nothing changed. */
 int pt_go(int tid) { return R(pt(PTRACE_SYSEMU, tid, NULL, NULL)); }
+/* One instruction, with all registers from `regs`. 1; 0 when it was a system call, or something else came of it; LOST. */
+int pt_step(int tid, const void *regs)
+{
+	/* Interrupts that had come before are for nobody. */
+	for (int tries = 0; tries < 4; tries++) {
+		siginfo_t si;
+		int status;
+		if (put_regs(tid, regs) < 0 || pt(PTRACE_SYSEMU_SINGLESTEP, tid, NULL, NULL) < 0 || wait_for(tid, &status) < 0)
+			return LOST;
+		if (status >> 16 != 0)
+			continue;
+		return WSTOPSIG(status) == SIGTRAP && pt(PTRACE_GETSIGINFO, tid, NULL, &si) == 0 && si.si_code == TRAP_TRACE;
+	}
+	return 0;
+}
 int pt_interrupt(int tid) { return R(pt(PTRACE_INTERRUPT, tid, NULL, NULL)); }
 
 /* Does PTRACE_SYSEMU keep the host from making a call? 0, or -ENOSYS; `tid` is sent through the stub for it. */
@@ -320,8 +426,8 @@ int pt_fp_size(int tid)
 	area_size = (uint32_t)got;
 	uint64_t features;
 	memcpy(&features, fp + 464, 8);
-	/* Tile data has to be asked for by programs, so it is not in ordinary frames. */
-	frame_features = features & ~(3ull << 17);
+	/* Tile data has to be asked for by programs, so it is not in ordinary frames. Its configuration is. */
+	frame_features = features & ~(1ull << 18);
 	frame_size = 576;
 	for (int i = 2; i < 63; i++) {
 		uint32_t a, b, c, d;
@@ -335,26 +441,43 @@ int pt_fp_size(int tid)
 		frame_size = area_size;
 	return (int)frame_size + 4;
 }
+/* A thread's state as a frame has it, in a buffer of FP_MAX + 4 bytes: its size or -errno. */
+static int fp_frame(int tid, uint8_t *fp)
+{
+	if (frame_size <= 512)
+		return pt(PTRACE_GETFPREGS, tid, NULL, fp) < 0 ? -errno : 512;
+	int got = fp_get(tid, fp);
+	if (got < 0)
+		return got;
+	uint32_t head[2] = { MAGIC1, frame_size + 4 }, magic2 = MAGIC2;
+	memset(fp + 464, 0, 48);
+	memcpy(fp + 464, head, 8);
+	memcpy(fp + 472, &frame_features, 8);
+	memcpy(fp + 480, &frame_size, 4);
+	memcpy(fp + frame_size, &magic2, 4);
+	return (int)frame_size + 4;
+}
 /* Writes a thread's state to guest memory. */
 int pt_fp_save(int tid, double addr)
 {
 	static uint8_t fp[FP_MAX + 4] __attribute__((aligned(64)));
-	size_t n = 512;
-	if (frame_size > 512) {
-		int got = fp_get(tid, fp);
-		if (got < 0)
-			return got;
-		uint32_t head[2] = { MAGIC1, frame_size + 4 }, magic2 = MAGIC2;
-		memset(fp + 464, 0, 48);
-		memcpy(fp + 464, head, 8);
-		memcpy(fp + 472, &frame_features, 8);
-		memcpy(fp + 480, &frame_size, 4);
-		memcpy(fp + frame_size, &magic2, 4);
-		n = frame_size + 4;
-	} else if (pt(PTRACE_GETFPREGS, tid, NULL, fp) < 0)
-		return -errno;
-	struct iovec l = { fp, n }, m = { (void *)(uint64_t)addr, n };
+	int n = fp_frame(tid, fp);
+	if (n < 0)
+		return n;
+	struct iovec l = { fp, (size_t)n }, m = { (void *)(uint64_t)addr, (size_t)n };
 	return syscall(SYS_process_vm_writev, tid, &l, 1, &m, 1, 0) == (long)n ? 0 : -EFAULT;
+}
+/* Gives it in a buffer of `size` bytes, which must be what pt_fp_size said. */
+int pt_fp_get(int tid, uint8_t *out, int size)
+{
+	static uint8_t fp[FP_MAX + 4] __attribute__((aligned(64)));
+	int n = fp_frame(tid, fp);
+	if (n < 0)
+		return n;
+	if (n != size)
+		return -EINVAL;
+	memcpy(out, fp, (size_t)n);
+	return 0;
 }
 static int fp_set(int tid, uint8_t *fp)
 {
@@ -377,38 +500,29 @@ int pt_fp_reset(int tid)
 		memcpy(fp + 512, &legacy, 8);
 	return fp_set(tid, fp);
 }
-/* Loads a thread's state from guest memory; what the processor would refuse is taken out first. */
-int pt_fp_load(int tid, double addr)
+/*
+ * Loads a thread's state from a frame: `fp` holds its first 512 bytes, `whole` says that the extended part follows. As Linux'
+ * sigreturn does it refuses (-EINVAL) reserved bits of MXCSR, and in the extended header features that the processor does
+ * not have, the compacted form and reserved bytes. The buffer is written over.
+ */
+static int fp_load(int tid, uint8_t *fp, int whole)
 {
-	static uint8_t fp[FP_MAX] __attribute__((aligned(64)));
 	static uint8_t now[FP_MAX] __attribute__((aligned(64)));
-	uint64_t at = (uint64_t)addr;
-	struct iovec l = { fp, 512 }, m = { (void *)at, 512 };
-	if (syscall(SYS_process_vm_readv, tid, &l, 1, &m, 1, 0) != 512)
-		return -EFAULT;
+	uint32_t mask, mxcsr;
+	uint64_t named;
 	if (frame_size > 512 ? fp_get(tid, now) < 0 : pt(PTRACE_GETFPREGS, tid, NULL, now) < 0)
 		return -ESRCH;
-	uint32_t mask, magic, extended, size, mxcsr;
 	memcpy(&mask, now + 28, 4);
-	memcpy(&magic, fp + 464, 4);
-	memcpy(&extended, fp + 468, 4);
-	memcpy(&size, fp + 480, 4);
-	int whole = frame_size > 512 && magic == MAGIC1 && size == frame_size && extended == frame_size + 4;
+	memcpy(&named, fp + 472, 8);
 	if (whole) {
-		uint32_t magic2 = 0;
-		l = (struct iovec){ &magic2, 4 }, m = (struct iovec){ (void *)(at + size), 4 };
-		if (syscall(SYS_process_vm_readv, tid, &l, 1, &m, 1, 0) != 4)
-			return -EFAULT;
-		whole = magic2 == MAGIC2;
-	}
-	memset(fp + 512, 0, sizeof fp - 512);
-	if (whole) {
-		l = (struct iovec){ fp + 512, size - 512 }, m = (struct iovec){ (void *)(at + 512), size - 512 };
-		if (syscall(SYS_process_vm_readv, tid, &l, 1, &m, 1, 0) != (long)(size - 512))
-			return -EFAULT;
-		uint64_t has;
+		uint64_t has, rest[2];
+		uint32_t lo, hi;
 		memcpy(&has, fp + 512, 8);
-		has &= frame_features;
+		memcpy(rest, fp + 520, 16);
+		__asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+		if (has & ~((uint64_t)hi << 32 | lo) || rest[0] || rest[1])
+			return -EINVAL;
+		has &= frame_features & named;
 		memset(fp + 512, 0, 64);
 		memcpy(fp + 512, &has, 8);
 	} else if (frame_size > 512) {
@@ -417,11 +531,59 @@ int pt_fp_load(int tid, double addr)
 		memcpy(fp + 512, &legacy, 8);
 	}
 	memcpy(&mxcsr, fp + 24, 4);
-	mxcsr &= mask ? mask : 0xffbf;
-	memcpy(fp + 24, &mxcsr, 4);
+	if (mxcsr & ~(mask ? mask : 0xffbf))
+		return -EINVAL;
 	memcpy(fp + 28, &mask, 4);
 	memset(fp + 464, 0, 48);
 	return fp_set(tid, fp);
+}
+/* Does a frame's first part say that an extended one of our size follows? */
+static int fp_extended(const uint8_t *fp)
+{
+	uint32_t magic, extended, size;
+	memcpy(&magic, fp + 464, 4);
+	memcpy(&extended, fp + 468, 4);
+	memcpy(&size, fp + 480, 4);
+	return frame_size > 512 && magic == MAGIC1 && size == frame_size && extended == frame_size + 4;
+}
+/* Loads a thread's state from guest memory. */
+int pt_fp_load(int tid, double addr)
+{
+	static uint8_t fp[FP_MAX] __attribute__((aligned(64)));
+	uint64_t at = (uint64_t)addr;
+	struct iovec l = { fp, 512 }, m = { (void *)at, 512 };
+	memset(fp + 512, 0, sizeof fp - 512);
+	if (syscall(SYS_process_vm_readv, tid, &l, 1, &m, 1, 0) != 512)
+		return -EFAULT;
+	int whole = fp_extended(fp);
+	if (whole) {
+		uint32_t magic2 = 0;
+		l = (struct iovec){ &magic2, 4 }, m = (struct iovec){ (void *)(at + frame_size), 4 };
+		if (syscall(SYS_process_vm_readv, tid, &l, 1, &m, 1, 0) != 4)
+			return -EFAULT;
+		whole = magic2 == MAGIC2;
+	}
+	if (whole) {
+		size_t rest = frame_size - 512;
+		l = (struct iovec){ fp + 512, rest }, m = (struct iovec){ (void *)(at + 512), rest };
+		if (syscall(SYS_process_vm_readv, tid, &l, 1, &m, 1, 0) != (long)rest)
+			return -EFAULT;
+	}
+	return fp_load(tid, fp, whole);
+}
+/* Loads it from a buffer of `size` bytes as pt_fp_get gives it; -EINVAL for any other. */
+int pt_fp_put(int tid, const uint8_t *image, int size)
+{
+	static uint8_t fp[FP_MAX] __attribute__((aligned(64)));
+	int expected = frame_size > 512 ? (int)frame_size + 4 : 512;
+	if (size != expected)
+		return -EINVAL;
+	memset(fp, 0, sizeof fp);
+	memcpy(fp, image, frame_size > 512 ? frame_size : 512);
+	int whole = fp_extended(fp);
+	if (frame_size > 512 && !whole)
+		return -EINVAL;
+	return fp_load(tid, fp, whole);
 }
 
 /*
@@ -441,6 +603,16 @@ int pt_write_filter(int pid, double at, int thread_flags, int fork_flags)
 		JEQ(AUDIT_ARCH_X86_64, 1, 0),
 		RET(SECCOMP_RET_KILL_PROCESS),
 		LOAD(DATA(instruction_pointer) + 4),
+		/*
+		 * The legacy vsyscall page: the host emulates its three calls, and asks this filter though there was no syscall
+		 * instruction that SYSEMU could stop. They read clock and CPU, as the vDSO does.
+		 */
+		JEQ(0xffffffff, 0, 8),
+		LOAD(DATA(nr)),
+		PERMIT(SYS_gettimeofday),
+		PERMIT(SYS_time),
+		PERMIT(SYS_getcpu),
+		RET(SECCOMP_RET_KILL_PROCESS),
 		JEQ((uint32_t)(cells >> 32), 1, 0),
 		RET(SECCOMP_RET_KILL_PROCESS),
 		LOAD(DATA(instruction_pointer)),
@@ -478,13 +650,6 @@ int pt_write_filter(int pid, double at, int thread_flags, int fork_flags)
 	struct iovec m = { (void *)base, sizeof prog + sizeof filter };
 	return syscall(SYS_process_vm_writev, pid, l, 2, &m, 1, 0) == (long)m.iov_len ? 0 : -errno;
 }
-/* No core dumps of guests on the host. */
-int pt_no_core(int pid)
-{
-	struct rlimit none = { 0, 0 };
-	return R(prlimit(pid, RLIMIT_CORE, &none, NULL));
-}
-
 /* Where the tracer runs now, and where a thread may run: that CPU, or (-1) all that we started with. */
 static cpu_set_t all_cpus;
 /* How many CPUs there are to choose from; 0 when the host does not let us choose. */
@@ -542,17 +707,11 @@ int pt_watch(int doorbell)
 int pt_wait(int32_t *out, int epoll, double timeout_ns)
 {
 	int status;
-	if (nended > 0) {
-		nended--;
-		out[0] = ended[nended][0];
-		out[1] = ended[nended][1];
-		return 1;
-	}
-	int tid = waitpid(-1, &status, __WALL | WNOHANG);
+	int tid = next_seen(&status);
 	if (tid <= 0 && timeout_ns != 0) {
 		asleep = 1;
 		tell_stops(1);
-		tid = waitpid(-1, &status, __WALL | WNOHANG);
+		tid = next_seen(&status);
 		if (tid <= 0) {
 			struct epoll_event ev[4];
 			struct timespec ts, *pts = NULL;
@@ -570,7 +729,7 @@ int pt_wait(int32_t *out, int epoll, double timeout_ns)
 			rung = 0;
 			if (read(doorbell_fd, &count, 8) < 0) { /* taken already */ }
 			if (tid <= 0)
-				tid = waitpid(-1, &status, __WALL | WNOHANG);
+				tid = next_seen(&status);
 		}
 	}
 	if (tid <= 0)

@@ -4,7 +4,7 @@
  * flags: -fPIC -Wl,-Ttext-segment=0x7fe000000000 -Wl,-z,noexecstack -Wl,-z,norelro -Wl,--build-id=none -Wl,-z,max-page-size=4096
  *
  * It waits until the tracer has taken hold of it, says by registers where its parts are, and stops for ever. From then on
- * the tracer makes it do things by pointing rip at one of the cells below: each takes all it needs from registers, keeps
+ * the tracer makes it do things by pointing rip at one of the cells below: each (but the last) takes all it needs from registers, keeps
  * nothing on a stack, and ends in int3, which gives the thread back to the tracer. No other thread of the guest can
  * change what a cell does, since registers are out of its reach and the text cannot be remapped (it lies above what
  * guests may map). Where the stub of systrap must read commands from memory that its guest can write, this one need not.
@@ -93,6 +93,26 @@ __asm__(".text\n"
 	CELL("c_restorer")
 	"	ud2\n"
 	END("c_restorer")
+	/*
+	 * 11: many mappings of descriptor 0: rbp of them, in a list at rbx (address, length, protection, offset of each); r10: flags.
+	 * What is in memory could be changed by another thread: only for a process that has none.
+	 */
+	CELL("c_map_many")
+	"1:	mov (%rbx), %rdi\n"
+	"	mov 8(%rbx), %rsi\n"
+	"	mov 16(%rbx), %rdx\n"
+	"	mov 24(%rbx), %r9\n"
+	"	xor %r8d, %r8d\n"
+	"	mov $9, %eax\n"
+	"	syscall\n"
+	"	test %rax, %rax\n"
+	"	js 2f\n"
+	"	add $32, %rbx\n"
+	"	dec %rbp\n"
+	"	jnz 1b\n"
+	"	xor %eax, %eax\n"
+	"2:\n"
+	END("c_map_many")
 	".globl cells_end\n"
 	"cells_end:\n");
 

@@ -201,25 +201,26 @@ int sy_sync(struct slot *slot, int pid, double timeout_ns)
 					return 0;
 				__builtin_ia32_pause();
 			}
-		} while (now_ns() - begin < SYNC_SPIN_NS);
+		} while (now_ns() - begin < SYNC_SPIN_NS && timeout_ns > 0);
 	}
 	int result = 0;
 	__atomic_store_n(&slot->kernel_waiting, 1, __ATOMIC_SEQ_CST);
 	uint32_t state;
 	while ((state = __atomic_load_n(&slot->state, __ATOMIC_SEQ_CST)) != STATE_EVENT) {
-		struct timespec slice = { 0, 20000000 };
+		double left = timeout_ns - (double)(now_ns() - begin);
+		struct timespec slice = { 0, left > 2e7 ? 20000000 : (long)left };
 		if (state == STATE_EXITED) {
 			result = -ESRCH;
+			break;
+		}
+		if (left <= 0) {
+			result = -ETIMEDOUT;
 			break;
 		}
 		futex(&slot->state, FUTEX_WAIT, state, &slice);
 		siginfo_t si = { 0 };
 		if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == pid) {
 			result = -ESRCH;
-			break;
-		}
-		if ((double)(now_ns() - begin) > timeout_ns) {
-			result = -ETIMEDOUT;
 			break;
 		}
 	}
@@ -234,13 +235,39 @@ int sy_wake(struct slot *slot)
 	return (int)futex(&slot->state, FUTEX_WAKE, 1, NULL);
 }
 int sy_tgkill(int pid, int tid, int signo) { return R(syscall(SYS_tgkill, pid, tid, signo)); }
-/* Is pid a living child of ours (not a thread, not ourselves)? */
-int sy_is_child(int pid)
+/*
+ * Takes a new stub process. The host's own word on where it comes from: a fork is born into the process group of whoever
+ * forked it, stubs can neither leave theirs nor wait for anybody, and each stub that we have taken leads a group of its
+ * own. So `pid` is the child of stub `parent` (or of a fork that the stub made behind our back) if it is a living child
+ * of ours in parent's group. 1 when it is, and now leads its own group; -ECHILD when it was and has died; else 0.
+ */
+int sy_adopt(int pid, int parent)
 {
 	siginfo_t si = { 0 };
-	if (pid <= 1 || waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+	if (pid <= 1 || pid == parent || waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
 		return 0;
-	return si.si_pid == 0;
+	if (getpgid(pid) != parent)
+		return 0;
+	if (si.si_pid != 0)
+		return -ECHILD;
+	return setpgid(pid, pid) == 0;
+}
+/*
+ * Collects one ended child: its pid and wait status in out, and 1; 0 when there is none. Whatever it has forked behind
+ * our back is in its process group and goes with it: killed while its pid is still taken by the zombie.
+ */
+int sy_reap(int32_t *out)
+{
+	siginfo_t si = { 0 };
+	int status = 0;
+	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || si.si_pid <= 1)
+		return 0;
+	kill(-si.si_pid, SIGKILL);
+	if (waitpid(si.si_pid, &status, WNOHANG | __WALL) != si.si_pid)
+		return 0;
+	out[0] = si.si_pid;
+	out[1] = status;
+	return 1;
 }
 
 /* SIGCHLD rings the doorbell, so that the kernel loop wakes up and reaps. */
@@ -267,64 +294,4 @@ int sy_children_pending(void)
 		return 0;
 	child_pending = 0;
 	return 1;
-}
-
-/* Bytes of a stub's arguments, with their NULs. */
-#define TITLE_SIZE 256
-
-struct spawn {
-	int stub, fds[4], empty_root, flags;
-};
-static int spawn_child(void *arg)
-{
-	struct spawn *s = arg;
-	sigset_t none;
-	sigemptyset(&none);
-	/* Memory is shared with the kernel process until exec: only system calls from here on. */
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
-	sigaction(SIGCHLD, &dfl, NULL);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	syscall(SYS_setsid);
-	/* Out of the way of 3..6 first. */
-	int fds[5];
-	for (int i = 0; i < 4; i++)
-		fds[i] = fcntl(s->fds[i], F_DUPFD, 20);
-	fds[4] = fcntl(s->stub, F_DUPFD_CLOEXEC, 20);
-	if (s->empty_root >= 0 && (fchdir(s->empty_root) < 0 || chroot(".") < 0))
-		_exit(98);
-	for (int i = 0; i < 4; i++)
-		if (dup2(fds[i], 3 + i) < 0)
-			_exit(97);
-	/* No descriptor but ours: not even standard ones. */
-	syscall(SYS_close_range, 0, 2, 0);
-	for (int i = 0; i < 4; i++)
-		close(fds[i]);
-	syscall(SYS_close_range, 7, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
-	/* Empty arguments make room for the guest's, which the kernel puts there for ps: src/boot/titles.ts. */
-	char *argv[1 + TITLE_SIZE - sizeof "runts-stub" + 1] = { "runts-stub" }, *envp[] = { NULL };
-	for (unsigned i = 1; i < sizeof argv / sizeof *argv - 1; i++)
-		argv[i] = "";
-	syscall(SYS_execveat, fds[4], "", argv, envp, AT_EMPTY_PATH);
-	_exit(96);
-}
-/*
- * Starts the first stub process. empty_root: directory to be its root, or -1; flags: CLONE_NEW* for it.
- * Returns its pid.
- */
-int sy_spawn(int stub, int socket, int doorbell, int mailbox, int info, int empty_root, int flags)
-{
-	struct spawn s = { stub, { socket, doorbell, mailbox, info }, empty_root, flags };
-	const size_t size = 65536;
-	char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	if (stack == MAP_FAILED)
-		return -errno;
-	sigset_t all, old;
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, &old);
-	/* CLONE_VFORK: we wait for its exec. No CLONE_SIGHAND, so its dispositions are its own. */
-	int pid = clone(spawn_child, stack + size, CLONE_VM | CLONE_VFORK | flags | SIGCHLD, &s);
-	int result = pid < 0 ? -errno : pid;
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	munmap(stack, size);
-	return result;
 }

@@ -60,7 +60,6 @@ static inline __attribute__((always_inline)) long raw6(long nr, long a, long b, 
 	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
 	return ret;
 }
-#define SYS0(nr) raw6(nr, 0, 0, 0, 0, 0, 0)
 #define SYS1(nr, a) raw6(nr, (long)(a), 0, 0, 0, 0, 0)
 #define SYS2(nr, a, b) raw6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
 #define SYS3(nr, a, b, c) raw6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
@@ -276,23 +275,29 @@ static void fp_reset(uint8_t *fp)
 	if (size > 512)
 		memset(fp + 512, 0, size - 4 - 512);
 }
-/* Makes what a guest supplied acceptable to the host's sigreturn. */
-static void fp_sanitize(uint8_t *fp, uint32_t mxcsr_mask)
+/*
+ * What a guest supplied, looked at as Linux' sigreturn does: reserved bits of MXCSR, and in the extended header features
+ * that the processor does not have, the compacted form and reserved bytes, are refused. 0 or -EINVAL.
+ */
+static int64_t fp_check(const uint8_t *fp, uint32_t mxcsr_mask, int extended)
 {
-	*(uint32_t *)(fp + 24) &= mxcsr_mask ? mxcsr_mask : 0xffbf;
-	if (fp_size(fp) > 512) {
-		uint64_t features = *(uint64_t *)(fp + 472);
-		*(uint64_t *)(fp + 512) &= features;
-		memset(fp + 520, 0, 56);
-	}
+	if (*(const uint32_t *)(fp + 24) & ~(mxcsr_mask ? mxcsr_mask : 0xffbf))
+		return -EINVAL;
+	if (!extended)
+		return 0;
+	const uint64_t *header = (const uint64_t *)(fp + 512);
+	uint32_t lo, hi;
+	__asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return header[0] & ~((uint64_t)hi << 32 | lo) || header[1] || header[2] ? -EINVAL : 0;
 }
 static int64_t fp_load(uint8_t *fp, uint64_t addr)
 {
-	uint8_t legacy[512] __attribute__((aligned(16)));
+	/* Nothing of the frame is touched before all of it is known to be right. */
+	uint8_t given[PRIVATE_FPINIT_SIZE] __attribute__((aligned(64)));
 	uint32_t size = fp_size(fp), mask = *(uint32_t *)(fp + 28);
-	if (copy_bytes(legacy, (void *)addr, 512).error)
+	if (copy_bytes(given, (void *)addr, 512).error)
 		return -EFAULT;
-	uint32_t magic = *(uint32_t *)(legacy + 464), extended = *(uint32_t *)(legacy + 468), xsize = *(uint32_t *)(legacy + 480);
+	uint32_t magic = *(uint32_t *)(given + 464), extended = *(uint32_t *)(given + 468), xsize = *(uint32_t *)(given + 480);
 	int whole = magic == 0x46505853 && size > 512 && extended == size && xsize + 4 == size;
 	if (whole) {
 		uint32_t magic2 = 0;
@@ -300,16 +305,21 @@ static int64_t fp_load(uint8_t *fp, uint64_t addr)
 			return -EFAULT;
 		whole = magic2 == 0x46505845;
 	}
-	memcpy(fp, legacy, 464);
+	if (whole && copy_bytes(given + 512, (void *)(addr + 512), xsize - 512).error)
+		return -EFAULT;
+	if (fp_check(given, mask, whole) < 0)
+		return -EINVAL;
+	memcpy(fp, given, 464);
 	if (whole) {
-		if (copy_bytes(fp + 512, (void *)(addr + 512), xsize - 512).error)
-			return -EFAULT;
+		/* Only what host and frame both name is loaded, the rest goes to its initial state. */
+		memcpy(fp + 512, given + 512, xsize - 512);
+		*(uint64_t *)(fp + 512) &= *(uint64_t *)(fp + 472) & *(uint64_t *)(given + 472);
+		memset(fp + 520, 0, 56);
 	} else if (size > 512) {
 		/* Only x87 and SSE were given; the rest goes to its initial state. */
 		memset(fp + 512, 0, size - 4 - 512);
 		*(uint64_t *)(fp + 512) = 3;
 	}
-	fp_sanitize(fp, mask);
 	return 0;
 }
 
@@ -324,7 +334,7 @@ static long receive(int *fds, int want)
 	} control;
 	struct iovec_host iov = { &byte, 1 };
 	struct msghdr_host m = { 0, 0, 0, &iov, 1, &control, sizeof control, 0 };
-	long r = SYS3(__NR_recvmsg, FD_SOCKET, &m, 0x40000000 /* MSG_CMSG_CLOEXEC */);
+	long r = SYS3(__NR_recvmsg, FD_SOCKET, &m, 0x40000040 /* MSG_CMSG_CLOEXEC | MSG_DONTWAIT */);
 	if (r < 0)
 		return r;
 	if (control.len != 16 + 4 * (uint64_t)want)
@@ -348,6 +358,8 @@ static void load_regs(struct mcontext *m, const struct slot *slot)
 	m->r15 = r[0], m->r14 = r[1], m->r13 = r[2], m->r12 = r[3], m->rbp = r[4], m->rbx = r[5];
 	m->r11 = r[6], m->r10 = r[7], m->r9 = r[8], m->r8 = r[9], m->rax = r[10], m->rcx = r[11];
 	m->rdx = r[12], m->rsi = r[13], m->rdi = r[14], m->rip = r[16], m->eflags = r[18], m->rsp = r[19];
+	/* 64-bit code or, as any program may have it, 32-bit code. */
+	m->cs = r[17] == 0x23 ? 0x23 : 0x33;
 }
 
 /* Brings along the guest memory that this call will read. */
@@ -416,7 +428,7 @@ static void await(struct slot *slot)
 	slot->park = 0;
 }
 
-static int64_t run(struct slot *slot, struct command *c, struct ucontext *uc, uint64_t private)
+static int64_t run(struct slot *slot, struct command *c, struct ucontext *uc)
 {
 	uint8_t *fp = uc->m.fpstate;
 	long r;
@@ -429,6 +441,16 @@ static int64_t run(struct slot *slot, struct command *c, struct ucontext *uc, ui
 		if (fd >= 0)
 			SYS1(__NR_close, fd);
 		return r;
+	}
+	case OP_MMAP_MANY: {
+		int fd;
+		const struct mapping *m = (const struct mapping *)((uint8_t *)slot + OUT_OFFSET);
+		if ((r = receive(&fd, 1)) < 0)
+			return r;
+		for (uint64_t n = c->a[0]; n > 0 && n <= OUT_SIZE / sizeof *m && r >= 0; n--, m++)
+			r = SYS6(__NR_mmap, m->addr, m->len, m->prot, m->flags, fd, m->offset);
+		SYS1(__NR_close, fd);
+		return r < 0 ? r : 0;
 	}
 	case OP_MUNMAP:
 		return SYS2(__NR_munmap, c->a[0], c->a[1]);
@@ -483,6 +505,14 @@ static int64_t run(struct slot *slot, struct command *c, struct ucontext *uc, ui
 		struct pair p = copy_bytes((uint8_t *)slot + off, (void *)c->a[0], len);
 		return p.error && p.value == len ? -EFAULT : (int64_t)(len - p.value);
 	}
+	case OP_STATE: {
+		uint8_t *out = (uint8_t *)slot + OUT_OFFSET;
+		uint64_t *bases = (uint64_t *)(out + STATE_BASES);
+		memcpy(out, fp, fp_size(fp));
+		if ((r = SYS2(__NR_arch_prctl, ARCH_GET_FS, &bases[0])) < 0 || (r = SYS2(__NR_arch_prctl, ARCH_GET_GS, &bases[1])) < 0)
+			return r;
+		return fp_size(fp);
+	}
 	case OP_SET_FS:
 		return SYS2(__NR_arch_prctl, ARCH_SET_FS, c->a[0]);
 	case OP_SET_GS:
@@ -492,10 +522,6 @@ static int64_t run(struct slot *slot, struct command *c, struct ucontext *uc, ui
 		uint64_t value = 0;
 		r = SYS2(__NR_arch_prctl, c->op == OP_GET_FS ? ARCH_GET_FS : ARCH_GET_GS, &value);
 		return r < 0 ? r : (int64_t)value;
-	}
-	case OP_LOAD: {
-		struct pair p = guest_load(c->a[0]);
-		return p.error ? p.error : (int64_t)(uint32_t)p.value;
 	}
 	case OP_CAS: {
 		struct pair p = guest_cas(c->a[0], (uint32_t)c->a[1], (uint32_t)c->a[2]);
@@ -519,37 +545,28 @@ static int64_t run(struct slot *slot, struct command *c, struct ucontext *uc, ui
 		return old.error;
 	}
 	}
-	(void)private;
 	return -EINVAL;
 }
 
 /* Tells the kernel, and does what it says, until guest code may go on. */
-static void serve(struct slot *slot, struct ucontext *uc, uint64_t private, uint32_t event)
+static void serve(struct slot *slot, struct ucontext *uc, uint32_t event)
 {
 	for (;;) {
 		post(slot, event);
 		await(slot);
 		uint32_t reply = slot->reply;
-		if (reply == REPLY_COMMANDS) {
+		if (reply == REPLY_COMMAND) {
 			event = EVENT_DONE;
-			uint32_t n = slot->ncommands;
-			for (uint32_t i = 0; i < n && i < COMMANDS_MAX; i++) {
-				struct command *c = &slot->commands[i];
-				uint32_t op = c->op;
-				int64_t r = run(slot, c, uc, private);
-				if (op == OP_FORK && r == 0) {
-					/* The child: same registers, new mailbox. */
-					slot->pid = 0;
-					slot->tid = (uint32_t)SYS0(__NR_gettid);
-					save_regs(slot, &uc->m);
-					slot->nprefetch = 0;
-					event = EVENT_STARTED;
-					break;
-				}
+			struct command *c = &slot->command;
+			uint32_t op = c->op;
+			int64_t r = run(slot, c, uc);
+			if (op == OP_FORK && r == 0) {
+				/* The child: same registers, new mailbox. */
+				save_regs(slot, &uc->m);
+				slot->nprefetch = 0;
+				event = EVENT_STARTED;
+			} else
 				c->result = r;
-				if (r < 0 && (uint64_t)r > (uint64_t)-4096)
-					break;
-			}
 			continue;
 		}
 		if (reply == REPLY_EXIT)
@@ -589,7 +606,7 @@ __attribute__((used)) static void on_signal(int signo, struct siginfo *si, struc
 		uint32_t nr = (uint32_t)si->sys.syscall;
 		if (nr == TRAP_STARTED && si->sys.call_addr >= (uint64_t)trap_started && si->sys.call_addr < (uint64_t)trap_started + 4096) {
 			event = EVENT_STARTED;
-			slot->tid = (uint32_t)SYS0(__NR_gettid);
+			uc->sigmask = 0;
 			const uint8_t *init = (const uint8_t *)(private + PRIVATE_FPINIT);
 			if (*(const uint32_t *)(init + 464) == 0x46505853 && fp_size(init) == fp_size(uc->m.fpstate)) {
 				memcpy(uc->m.fpstate, init, fp_size(init));
@@ -612,7 +629,7 @@ __attribute__((used)) static void on_signal(int signo, struct siginfo *si, struc
 		slot->fault_trapno = (uint32_t)uc->m.trapno;
 		slot->fault_error = (uint32_t)uc->m.err;
 	}
-	serve(slot, uc, private, event);
+	serve(slot, uc, event);
 }
 
 static void set_altstack(uint64_t private)
@@ -625,9 +642,12 @@ __attribute__((used, noreturn)) static void thread_main(struct slot *slot)
 {
 	uint64_t private = PRIVATE_BASE + ((uint64_t)slot - MAILBOX_BASE) / SLOT_SIZE * PRIVATE_SIZE;
 	set_altstack(private);
-	/* Threads start with the handler's mask of the thread that made them. */
-	uint64_t none = 0;
-	SYS4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
+	/*
+	 * Threads start with the handler's mask of the thread that made them. The interrupt stays blocked until there is guest
+	 * code to interrupt: one that came before would be taken for the start, and lost.
+	 */
+	uint64_t interrupt = 1ul << (SIGNO_USR1 - 1);
+	SYS4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &interrupt, 0, 8);
 	trap_started();
 	__builtin_unreachable();
 }
@@ -645,7 +665,8 @@ __asm__(".section .text.zz_end,\"ax\",@progbits\n.globl stub_text_end\nstub_text
 static long install_filter(void)
 {
 	/* Every syscall instruction in here lies below .outside; ends of the range go in at run time. */
-	uint32_t lo = (uint32_t)(uint64_t)__executable_start, hi = (uint32_t)(uint64_t)stub_text_end;
+	/* The address that the filter sees is that after the instruction: a `syscall` that ends where we begin is the guest's. */
+	uint32_t lo = (uint32_t)(uint64_t)__executable_start + 2, hi = (uint32_t)(uint64_t)stub_text_end;
 	struct sock_filter filter[] = {
 		LOAD(DATA(arch)),
 		JEQ(AUDIT_ARCH_X86_64, 1, 0),
@@ -669,14 +690,28 @@ static long install_filter(void)
 		PERMIT(__NR_madvise),
 		PERMIT(__NR_msync),
 		PERMIT(__NR_mincore),
-		PERMIT(__NR_close),
-		PERMIT(__NR_dup3),
 		PERMIT(__NR_sigaltstack),
 		PERMIT(__NR_rt_sigprocmask),
-		PERMIT(__NR_arch_prctl),
-		PERMIT(__NR_gettid),
 		PERMIT(__NR_exit),
 		PERMIT(__NR_exit_group),
+		/* close, dup3: the socket may be replaced, the doorbell is for ever what number FD_DOORBELL means */
+		JEQ(__NR_close, 0, 4),
+		LOAD(DATA(args[0])),
+		JEQ(FD_DOORBELL, 1, 0),
+		RET(SECCOMP_RET_ALLOW),
+		RET(SECCOMP_RET_KILL_PROCESS),
+		JEQ(__NR_dup3, 0, 4),
+		LOAD(DATA(args[1])),
+		JEQ(FD_SOCKET, 0, 1),
+		RET(SECCOMP_RET_ALLOW),
+		RET(SECCOMP_RET_KILL_PROCESS),
+		/* arch_prctl: segment bases, nothing else of what it can */
+		JEQ(__NR_arch_prctl, 0, 5),
+		LOAD(DATA(args[0])),
+		JGE(ARCH_SET_GS, 0, 2),
+		JGE(ARCH_GET_GS + 1, 1, 0),
+		RET(SECCOMP_RET_ALLOW),
+		RET(SECCOMP_RET_KILL_PROCESS),
 		/* write: only to the doorbell */
 		JEQ(__NR_write, 0, 4),
 		LOAD(DATA(args[0])),
@@ -717,18 +752,18 @@ static uint64_t parse_hex(const char **p)
 	}
 }
 /*
- * Moves the vDSO and its data pages above the guest's range, keeping their distances. Newer kernels put them among the
- * other mappings, where execve would drop them. Returns the vDSO's address, or 0 when it cannot be kept.
+ * Moves the vDSO above the guest's range, to VDSO_BASE on every host, and its data pages with it (below it, mostly),
+ * keeping their distances. Newer kernels put them among the other mappings, where execve would drop them. Says in `to`
+ * where they are. Returns the vDSO's address, or 0 when it cannot be kept.
  */
-static uint64_t move_vdso(uint64_t vdso)
+static uint64_t move_vdso(uint64_t vdso, struct segment *to)
 {
 	char text[8192];
 	struct range {
 		uint64_t start, end;
 	} found[8];
-	int n = 0;
-	uint64_t lowest = ~0ul;
-	long fd = SYS4(__NR_openat, -100, "/proc/self/maps", 0x80000, 0);
+	int n = 0, has = 0;
+	long fd = SYS4(__NR_openat, FD_PROC, "self/maps", 0x80000, 0);
 	if (fd < 0)
 		return 0;
 	long have = 0, got;
@@ -752,18 +787,19 @@ static uint64_t move_vdso(uint64_t vdso)
 		if (n == 8)
 			return 0;
 		found[n++] = r;
-		if (r.start < lowest)
-			lowest = r.start;
+		has |= r.start == vdso;
 	}
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; has && i < n; i++) {
 		uint64_t size = found[i].end - found[i].start;
-		if (SYS6(__NR_mremap, found[i].start, size, size, 3, VDSO_BASE + (found[i].start - lowest), 0) < 0)
+		to[i].addr = VDSO_BASE + (found[i].start - vdso);
+		to[i].len = (uint32_t)size;
+		if (SYS6(__NR_mremap, found[i].start, size, size, 3, to[i].addr, 0) < 0)
 			return 0;
 	}
-	return n > 0 && vdso >= lowest ? VDSO_BASE + (vdso - lowest) : 0;
+	return has ? VDSO_BASE : 0;
 }
 
-/* fd numbers 3..6 have been prepared by the parent. */
+/* Descriptors 3 to 7, limits, ids and capabilities have been prepared: see spawn_child in sandbox.c. */
 __attribute__((used, noreturn)) static void stub_main(uint64_t *sp)
 {
 	uint64_t argc = sp[0];
@@ -785,23 +821,8 @@ __attribute__((used, noreturn)) static void stub_main(uint64_t *sp)
 	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
 		bad |= SYS4(__NR_rt_sigaction, signals[i], &sa, 0, 8) < 0;
 	struct slot *slot = (struct slot *)MAILBOX_BASE;
-	slot->result = (int64_t)(vdso ? move_vdso(vdso) : 0);
-	slot->pid = (uint32_t)SYS0(__NR_getpid);
-	/* When the host runs out of memory, guests go first. */
-	long fd = SYS4(__NR_openat, -100, "/proc/self/oom_score_adj", 1, 0);
-	if (fd >= 0) {
-		SYS3(__NR_write, fd, "1000", 4);
-		SYS1(__NR_close, fd);
-	}
-	/* No privileges, no core dumps of guests on the host. */
-	struct {
-		uint32_t version;
-		int32_t pid;
-	} head = { 0x20080522, 0 };
-	uint32_t none[6] = { 0 };
-	bad |= SYS2(__NR_capset, &head, none) < 0;
-	uint64_t limit[2] = { 0, 0 };
-	SYS4(__NR_prlimit64, 0, 4 /* RLIMIT_CORE */, limit, 0);
+	slot->result = (int64_t)(vdso ? move_vdso(vdso, slot->outs) : 0);
+	SYS1(__NR_close, FD_PROC);
 	bad |= install_filter() < 0;
 	if (bad)
 		SYS1(__NR_exit_group, 99);

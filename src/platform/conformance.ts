@@ -3,11 +3,13 @@
  * guests, and the test for the kernel.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { openSync, readdirSync, readFileSync } from "node:fs";
 import { closeFd, ftruncate, memfdCreate, pread, pwrite } from "../native/host.ts";
 import { HostPoller } from "../native/poller.ts";
 import {
   type AddressSpace,
   type Context,
+  type Home,
   type Platform,
   REG,
   STOP_FAULT,
@@ -16,25 +18,30 @@ import {
   STOP_STARTED,
   STOP_SYSCALL,
 } from "./platform.ts";
+import { mayMakeCgroups, withCgroups } from "./testing/cgroups.ts";
+import {
+  bytesAt,
+  CALL,
+  CODE,
+  DATA,
+  EXEC,
+  EXIT,
+  get,
+  LOOP,
+  MOV_EAX,
+  MOV_RDI_RAX,
+  made,
+  PAGE,
+  READ,
+  set,
+  start,
+  WRITE,
+} from "./testing/guests.ts";
+import { nextStop } from "./testing/stops.ts";
 
-const CODE = 0x400000;
-const DATA = 0x600000;
-const PAGE = 4096;
 const EFAULT = 14;
-const READ = 1;
-const WRITE = 2;
-const EXEC = 4;
 const MADV_DONTNEED = 4;
 const MADV_DONTFORK = 10;
-
-// Machine code.
-const bytes32 = (n: number): number[] => [n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24];
-const MOV_EAX = (n: number): number[] => [0xb8, ...bytes32(n)];
-const SYSCALL = [0x0f, 0x05];
-const CALL = (nr: number): number[] => [...MOV_EAX(nr), ...SYSCALL];
-const MOV_RDI_RAX = [0x48, 0x89, 0xc7];
-const LOOP = [0xeb, 0xfe];
-const EXIT = CALL(60);
 
 /**
  * `makePlatform` gets the descriptor of a poller to sleep on. `deaf`: signals that somebody on the host sends to a stub
@@ -61,20 +68,17 @@ export function platformConformance(
       poller.close();
     });
 
-    function next(): Context {
-      for (let i = 0; i < 50; i++) {
-        const ctx = platform.wait(100e6);
-        if (ctx) return ctx;
-      }
-      throw new Error("nothing stopped");
-    }
+    const next = (): Context => nextStop(platform);
     function expectNext(ctx: Context): void {
       // No matcher: on failure it would print the contexts whole.
       if (next() !== ctx) throw new Error("another context stopped first");
     }
     /** A stopped guest with code and a data page. */
     function guest(...code: number[]): Context {
-      const ctx = made(platform.createAddressSpace());
+      return guestIn(platform.ownHome, ...code);
+    }
+    function guestIn(home: Home, ...code: number[]): Context {
+      const ctx = made(platform.createAddressSpace(home));
       guests.push(ctx);
       expectNext(ctx);
       expect(ctx.stop).toBe(STOP_STARTED);
@@ -206,6 +210,25 @@ export function platformConformance(
         ctx.resumeWithRegisters();
       }
       ctx.addressSpace.destroy();
+    });
+
+    test("an interrupt that comes before a new thread has run is not lost", () => {
+      const ctx = guest(...CALL(56), ...LOOP);
+      expect(go(ctx) === ctx).toBe(true);
+      const space = ctx.addressSpace;
+      for (let round = 0; round < 200; round++) {
+        space.executor = ctx;
+        const thread = made(space.createContext());
+        start(thread, CODE + 7);
+        thread.resumeWithRegisters();
+        // From none at all to some tens of microseconds on its way.
+        for (const until = performance.now() + (round % 20) * 0.004; performance.now() < until; );
+        thread.interrupt();
+        expectNext(thread);
+        expect([thread.stop, get(thread, REG.rip)]).toEqual([STOP_INTERRUPT, CODE + 7]);
+        thread.destroy();
+      }
+      space.destroy();
     });
 
     test("an interrupt that comes too late does no harm", () => {
@@ -439,8 +462,8 @@ export function platformConformance(
       pwrite(fd, Uint8Array.of(11), 1, 0);
       pwrite(fd, Uint8Array.of(22), 1, PAGE);
       const at = DATA + 0x100000;
-      expect(space.map(at, PAGE, READ | WRITE, true, { fd }, PAGE)).toBe(0);
-      expect(space.map(at + PAGE, PAGE, READ | WRITE, false, { fd }, 0)).toBe(0);
+      expect(space.map(at, PAGE, READ | WRITE, true, { fd, readFd: fd }, PAGE, true)).toBe(0);
+      expect(space.map(at + PAGE, PAGE, READ | WRITE, false, { fd, readFd: fd }, 0)).toBe(0);
       expect(bytesAt(space, at, 1)[0]).toBe(22);
       expect(bytesAt(space, at + PAGE, 1)[0]).toBe(11);
       space.write(at, Uint8Array.of(33), 0, 1);
@@ -453,8 +476,8 @@ export function platformConformance(
       expect(seen[0]).toBe(11);
       expect(space.sync(at, PAGE, 4)).toBe(0);
       // A bad offset, then good ones again: nothing is left over.
-      expect(space.map(at, PAGE, READ, true, { fd }, 100)).toBe(-22);
-      for (let i = 0; i < 50; i++) expect(space.map(at, PAGE, READ, true, { fd }, 0)).toBe(0);
+      expect(space.map(at, PAGE, READ, true, { fd, readFd: fd }, 100)).toBe(-22);
+      for (let i = 0; i < 50; i++) expect(space.map(at, PAGE, READ, true, { fd, readFd: fd }, 0)).toBe(0);
       expect(bytesAt(space, at, 1)[0]).toBe(11);
       // It stays mapped after we have let go of it.
       closeFd(fd);
@@ -471,7 +494,7 @@ export function platformConformance(
       const ctx = guest(0x8b, 0x00, ...EXIT);
       ctx.addressSpace.executor = ctx;
       const at = DATA + 0x100000;
-      expect(ctx.addressSpace.map(at, 2 * PAGE, READ, true, { fd }, 0)).toBe(0);
+      expect(ctx.addressSpace.map(at, 2 * PAGE, READ, true, { fd, readFd: fd }, 0)).toBe(0);
       set(ctx, REG.rax, at + PAGE + 4);
       go(ctx);
       expect([ctx.stop, ctx.fault.signo, ctx.fault.code, ctx.fault.addr]).toEqual([STOP_FAULT, 7, 2, at + PAGE + 4]);
@@ -655,14 +678,21 @@ export function platformConformance(
       set(ctx, REG.rip, CODE + 12);
       go(ctx);
       expect(get(ctx, REG.rdi)).toBe(0x030201);
-      // The legacy format, without magic, and with bits that the processor refuses.
-      changed.fill(0, 464);
-      changed.set([4, 0, 0], 160 + 7 * 16);
-      changed.set([0xff, 0xff, 0xff, 0xff], 24);
-      space.executor = null;
-      expect(space.write(DATA, changed, 0, 512)).toBe(512);
-      space.executor = ctx;
-      expect(ctx.restoreFpState(DATA)).toBe(0);
+      // The legacy format, without magic; what the processor refuses, Linux refuses, and nothing changes.
+      const legacy = (mxcsr: number[]): number => {
+        changed.fill(0, 464);
+        changed.set([4, 0, 0], 160 + 7 * 16);
+        changed.set(mxcsr, 24);
+        space.executor = null;
+        expect(space.write(DATA, changed, 0, 512)).toBe(512);
+        space.executor = ctx;
+        return ctx.restoreFpState(DATA);
+      };
+      expect(legacy([0xff, 0xff, 0xff, 0xff])).toBe(-22);
+      set(ctx, REG.rip, CODE + 12);
+      go(ctx);
+      expect(get(ctx, REG.rdi)).toBe(0x030201);
+      expect(legacy([0x80, 0x1f, 0, 0])).toBe(0);
       set(ctx, REG.rip, CODE + 12);
       go(ctx);
       expect(get(ctx, REG.rdi)).toBe(4);
@@ -705,19 +735,273 @@ export function platformConformance(
         const victim = guest(...CALL(39));
         go(victim);
         process.kill(victim.addressSpace.hostPid, "SIGKILL");
-        expect(victim.addressSpace.map(DATA, PAGE, READ, true, { fd }, 0)).toBeLessThan(0);
+        expect(victim.addressSpace.map(DATA, PAGE, READ, true, { fd, readFd: fd }, 0)).toBeLessThan(0);
         victim.addressSpace.destroy();
         const other = guest(...EXIT);
-        expect(other.addressSpace.map(DATA, PAGE, READ, true, { fd }, 0)).toBe(0);
+        expect(other.addressSpace.map(DATA, PAGE, READ, true, { fd, readFd: fd }, 0)).toBe(0);
         expect(bytesAt(other.addressSpace, DATA, 1)[0]).toBe(99);
         other.addressSpace.destroy();
       }
       closeFd(fd);
     });
 
+    // Homes.
+
+    function homeOf(procs: readonly number[] = []): Home {
+      const home = platform.createHome(procs);
+      if (typeof home === "number") throw new Error(`no home: ${home}`);
+      return home;
+    }
+    /** A pause may show afterwards, as an interrupt of what it has stopped. */
+    function goOn(ctx: Context | null): void {
+      if (ctx === null) return;
+      expect(ctx.stop).toBe(STOP_INTERRUPT);
+      ctx.resumeWithRegisters();
+    }
+    function expectCall(ctx: Context, nr: number): void {
+      for (let at = next(); at !== ctx || at.stop === STOP_INTERRUPT; at = next()) goOn(at);
+      expect([ctx.stop, get(ctx, REG.origRax)]).toEqual([STOP_SYSCALL, nr]);
+    }
+    /** Waits until something is so, and lets the platform see to its children meanwhile. */
+    function until(what: string, holds: () => boolean): void {
+      for (const end = performance.now() + 20e3; !holds(); ) {
+        if (performance.now() > end) throw new Error(`in vain: ${what}`);
+        goOn(platform.wait(2e6));
+      }
+    }
+    /** A guest that counts in its data page. lock incl (%rbx); jmp back */
+    function counter(home: Home): Context {
+      const ctx = guestIn(home, 0xf0, 0xff, 0x03, 0xeb, 0xfb);
+      set(ctx, REG.rbx, DATA);
+      return ctx;
+    }
+    const counted = ({ addressSpace }: Context): number => addressSpace.loadU32(DATA);
+    /** Does it count? Looked at for long enough to tell on a busy host. */
+    function counts(ctx: Context): boolean {
+      const before = counted(ctx);
+      for (const end = performance.now() + 300; performance.now() < end; ) {
+        if (counted(ctx) !== before) return true;
+        Bun.sleepSync(5);
+      }
+      return false;
+    }
+
+    test("an address space knows its home, and so does its fork", () => {
+      const home = homeOf();
+      const ctx = guestIn(home, ...CALL(57), ...EXIT);
+      expect(guest(...EXIT).addressSpace.home).toBe(platform.ownHome);
+      go(ctx);
+      const child = made(ctx.addressSpace.fork());
+      expectNext(child);
+      expect([ctx.addressSpace.home === home, child.addressSpace.home === home]).toEqual([true, true]);
+      child.addressSpace.destroy();
+      ctx.addressSpace.destroy();
+      home.destroy();
+    });
+
+    test("one home is paused, and others run on", () => {
+      const home = homeOf();
+      const [paused, other] = [counter(home), counter(platform.ownHome)];
+      const thread = made(paused.addressSpace.createContext());
+      start(thread, CODE);
+      set(thread, REG.rbx, DATA);
+      for (const ctx of [paused, thread, other]) ctx.resumeWithRegisters();
+      until("both count", () => counted(paused) > 0 && counted(other) > 0);
+      for (let round = 0; round < 3; round++) {
+        home.pause();
+        until("it stands still", () => !counts(paused));
+        expect([counts(other), counts(paused)]).toEqual([true, false]);
+        // Who is interrupted meanwhile is reported when it is over.
+        if (round === 1) for (const ctx of [paused, thread]) ctx.interrupt();
+        other.interrupt();
+        expectNext(other);
+        other.resumeWithRegisters();
+        expect(platform.wait(10e6) === null).toBe(true);
+        home.resume();
+        let interrupted = 0;
+        for (const end = performance.now() + (round === 1 ? 20e3 : 50); performance.now() < end && interrupted < 2; ) {
+          const ctx = platform.wait(10e6);
+          if (ctx === null) continue;
+          expect(ctx === paused || ctx === thread).toBe(true);
+          goOn(ctx);
+          interrupted++;
+        }
+        if (round === 1) expect(interrupted).toBe(2);
+        until("it goes on", () => counts(paused));
+      }
+      paused.addressSpace.destroy();
+      other.addressSpace.destroy();
+      home.destroy();
+    });
+
+    test("what stops during a pause is reported after it; what is let run runs after it", () => {
+      const home = homeOf();
+      const ctx = guestIn(home, ...CALL(39), ...CALL(40), ...EXIT);
+      const running = counter(home);
+      running.resumeWithRegisters();
+      ctx.resumeWithRegisters();
+      // The call is made now, and nobody has looked at it when the pause begins.
+      Bun.sleepSync(20);
+      home.pause();
+      expect(platform.wait(20e6) === null).toBe(true);
+      const other = guest(...CALL(39));
+      expect(go(other) === other).toBe(true);
+      home.resume();
+      expectCall(ctx, 39);
+      home.pause();
+      ctx.resumeWithResult(7);
+      expect(platform.wait(20e6) === null).toBe(true);
+      home.resume();
+      expectCall(ctx, 40);
+      // Made during a pause: it can be worked on, and does not run.
+      home.pause();
+      const born = made(platform.createAddressSpace(home));
+      guests.push(born);
+      born.addressSpace.executor = born;
+      load(born.addressSpace, [0xf0, 0xff, 0x03, 0xeb, 0xfb]);
+      expect(born.addressSpace.map(DATA, PAGE, READ | WRITE, false, null, 0)).toBe(0);
+      start(born, CODE);
+      set(born, REG.rbx, DATA);
+      born.resumeWithRegisters();
+      expect([platform.wait(20e6) === null, counted(born)]).toEqual([true, 0]);
+      home.resume();
+      for (const end = performance.now() + 20e3; counted(born) === 0 && performance.now() < end; ) {
+        goOn(platform.wait(5e6));
+      }
+      expect(counted(born)).toBeGreaterThan(0);
+      for (const each of [ctx, running, born, other]) each.addressSpace.destroy();
+      home.destroy();
+    });
+
+    test("a guest that is killed during a pause is reported at once", () => {
+      const home = homeOf();
+      const ctx = counter(home);
+      ctx.resumeWithRegisters();
+      home.pause();
+      process.kill(ctx.addressSpace.hostPid, "SIGKILL");
+      expectNext(ctx);
+      expect(ctx.stop).toBe(STOP_GONE);
+      ctx.addressSpace.destroy();
+      home.resume();
+      home.destroy();
+    });
+
+    test("a home that is destroyed takes all that is in it along, and leaves no descriptor", () => {
+      const count = () => readdirSync("/proc/self/fd").length;
+      const other = guest(...CALL(39));
+      // Time for spares.
+      for (let i = 0; i < 10; i++) expect(platform.wait(5e6) === null).toBe(true);
+      const before = [count(), ownChildren().length];
+      for (let round = 0; round < 10; round++) {
+        const home = homeOf([openSync("/dev/null", "w"), openSync("/dev/null", "w")]);
+        const ctx = counter(home);
+        ctx.resumeWithRegisters();
+        // Time for a spare.
+        for (let i = 0; i < 5; i++) expect(platform.wait(2e6) === null).toBe(true);
+        if (round % 2 === 1) home.pause();
+        home.destroy();
+        expectNext(ctx);
+        expect(ctx.stop).toBe(STOP_GONE);
+        ctx.addressSpace.destroy();
+        expect(platform.createAddressSpace(home)).toBeLessThan(0);
+      }
+      until("its processes have ended", () => ownChildren().length <= before[1]!);
+      until("its descriptors are closed", () => count() <= before[0]!);
+      expect(go(other).stop).toBe(STOP_SYSCALL);
+      other.addressSpace.destroy();
+    });
+
+    test("a home that cannot be is an error, and its files are closed", () => {
+      for (let i = 0; i < 10; i++) expect(platform.wait(5e6) === null).toBe(true);
+      const before = readdirSync("/proc/self/fd").length;
+      const children = ownChildren().length;
+      // Not open for writing.
+      expect(platform.createHome([openSync("/dev/null", "w"), openSync("/dev/null", "r")])).toBe(-9);
+      until("its process has ended", () => ownChildren().length <= children);
+      expect(readdirSync("/proc/self/fd").length).toBeLessThanOrEqual(before);
+    });
+
+    test.skipIf(!mayMakeCgroups())("a home's processes are in its cgroups from the first", () => {
+      withCgroups((open, members) => {
+        const home = homeOf(open());
+        // The zygote alone.
+        const zygote = members();
+        expect(zygote.length).toBe(1);
+        const ctx = made(platform.createAddressSpace(home));
+        guests.push(ctx);
+        expect(members().sort()).toEqual([zygote[0]!, ctx.addressSpace.hostPid].sort());
+        expectNext(ctx);
+        const space = ctx.addressSpace;
+        space.executor = ctx;
+        load(space, CALL(57));
+        start(ctx, CODE);
+        go(ctx);
+        const child = made(space.fork());
+        expect(members()).toContain(child.addressSpace.hostPid);
+        expectNext(child);
+        const outside = guest(...EXIT);
+        expect(members()).not.toContain(outside.addressSpace.hostPid);
+        child.addressSpace.destroy();
+        space.destroy();
+        home.destroy();
+        until("nobody is left", () => members().length === 0);
+      });
+    });
+
+    test.skipIf(!mayMakeCgroups())("zygote and spare that are killed are replaced", () => {
+      withCgroups((open, members) => {
+        const home = homeOf(open());
+        const others = homeOf();
+        const ctx = guestIn(home, ...CALL(39), ...EXIT);
+        for (let round = 0; round < 4; round++) {
+          for (let i = 0; i < 5; i++) expect(platform.wait(2e6) === null).toBe(true);
+          const victims = members().filter((pid) => pid !== ctx.addressSpace.hostPid);
+          expect(victims.length).toBeGreaterThan(0);
+          for (const pid of victims) process.kill(pid, "SIGKILL");
+          // Both before they have been waited for and after.
+          if (round % 2 === 1) until("they have ended", () => victims.every((pid) => !members().includes(pid)));
+          else Bun.sleepSync(20);
+          const born = guestIn(home, ...CALL(39), ...EXIT);
+          expect(members()).toContain(born.addressSpace.hostPid);
+          expect(go(born).stop).toBe(STOP_SYSCALL);
+          born.addressSpace.destroy();
+          const other = guestIn(others, ...CALL(39));
+          expect(go(other).stop).toBe(STOP_SYSCALL);
+          other.addressSpace.destroy();
+        }
+        // Its guests have not noticed.
+        expect(go(ctx).stop).toBe(STOP_SYSCALL);
+        ctx.addressSpace.destroy();
+        for (const each of [home, others]) each.destroy();
+        until("nobody is left", () => members().length === 0);
+      });
+    });
+
+    test.skipIf(!mayMakeCgroups())("a zygote that gets no processor holds nobody up", () => {
+      withCgroups((open, members) => {
+        const home = homeOf(open());
+        const [zygote] = members();
+        process.kill(zygote!, "SIGSTOP");
+        const begin = performance.now();
+        const two = [0, 1].map(() => guestIn(home, ...CALL(39), ...EXIT));
+        expect(performance.now() - begin).toBeLessThan(3000);
+        for (const ctx of two) {
+          expect(members()).toContain(ctx.addressSpace.hostPid);
+          expect(go(ctx).stop).toBe(STOP_SYSCALL);
+        }
+        process.kill(zygote!, "SIGCONT");
+        for (let i = 0; i < 5; i++) expect(platform.wait(2e6) === null).toBe(true);
+        two.push(guestIn(home, ...CALL(39), ...EXIT));
+        expect(go(two[2]!).stop).toBe(STOP_SYSCALL);
+        for (const ctx of two) ctx.addressSpace.destroy();
+        home.destroy();
+        until("nobody is left", () => members().length === 0);
+      });
+    });
+
     test("hundreds of processes come and go", () => {
       for (let round = 0; round < 300; round++) {
-        const ctx = made(platform.createAddressSpace());
+        const ctx = made(platform.createAddressSpace(platform.ownHome));
         expectNext(ctx);
         ctx.addressSpace.destroy();
       }
@@ -726,25 +1010,8 @@ export function platformConformance(
   });
 }
 
-function made(ctx: Context | number): Context {
-  if (typeof ctx === "number") throw new Error(`no context: ${ctx}`);
-  return ctx;
-}
-function set(ctx: Context, reg: number, value: number): void {
-  ctx.regs[reg * 2] = value >>> 0;
-  ctx.regs[reg * 2 + 1] = Math.floor(value / 4294967296);
-}
-function get(ctx: Context, reg: number): number {
-  return ctx.regs[reg * 2]! + ctx.regs[reg * 2 + 1]! * 4294967296;
-}
-function start(ctx: Context, rip: number): void {
-  ctx.regs.fill(0);
-  set(ctx, REG.rip, rip);
-  set(ctx, REG.eflags, 0x200);
-}
-function bytesAt(space: AddressSpace, addr: number, length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  const n = space.read(addr, bytes, 0, length);
-  if (n !== length) throw new Error(`read ${n} of ${length} bytes at 0x${addr.toString(16)}`);
-  return bytes;
+/** Processes that this one has made, zombies included. */
+function ownChildren(): number[] {
+  const found = readFileSync(`/proc/self/task/${process.pid}/children`, "utf8");
+  return found.split(" ").filter(Boolean).map(Number);
 }

@@ -187,3 +187,14 @@ export function describe(pid: number): string {
   }
   return `process ${pid} ${comm(pid)} (${status(pid, "State")}) ${line}`;
 }
+
+/** A command in an arena is the child of what has brought it there. */
+export function killChildren(pid: number): void {
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      for (const child of readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").split(" ").filter(Boolean))
+        process.kill(Number(child), "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}

@@ -2,21 +2,21 @@
  * Docker 20.10: a daemon of the test's own, with runts as its default runtime (so `docker build` runs it too), and the
  * command line that people type.
  *
- * Contract: 3.3-docker-126, 3.3-docker-127.
+ * Contract: 3.1-checkpoint, 3.1-restore, 3.3-docker-126, 3.3-docker-127.
  */
-import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cleanEnv, type Result } from "../harness/process.ts";
 import { runts } from "../harness/sandbox.ts";
 import type { Case } from "../harness/suite.ts";
-import { Arena } from "./arena.ts";
+import type { Arena } from "./arena.ts";
+import { startDaemon, tail } from "./daemon.ts";
 import { archive, busyboxRootfs, debianRootfs, rootfsPackages } from "./rootfs.ts";
 import { type Client, type ClientTest, clientCases } from "./session.ts";
 import { TerminalProgram } from "./terminal.ts";
 
 const DOCKER = "/usr/bin/docker";
 const SOCKET = "unix:///run/docker-test.sock";
-const START_TIMEOUT_MS = 40_000;
 
 class Docker implements Client {
   /** The daemon's directories of containers that run: whatever a test starts must be gone from them. */
@@ -27,23 +27,25 @@ class Docker implements Client {
   /** Of the test that runs, and what is wrong so far. */
   problems: string[] = [];
 
-  private constructor(
-    readonly arena: Arena,
-    private readonly daemon: Bun.Subprocess,
-    private readonly logFile: string,
-  ) {}
+  private daemon: Bun.Subprocess | undefined;
+  private readonly logFile: string;
 
-  static async open(): Promise<Docker> {
-    const arena = await Arena.open("docker");
-    const { dir } = arena;
+  constructor(readonly arena: Arena) {
+    this.logFile = join(arena.dir, "dockerd.log");
+  }
+
+  async start(): Promise<void> {
+    const { dir } = this.arena;
     const config = join(dir, "daemon.json");
     writeFileSync(
       config,
       JSON.stringify({
         runtimes: { runts: { path: runts } },
         "default-runtime": "runts",
-        "cgroup-parent": `/${arena.cgroup}`,
+        "cgroup-parent": `/${this.arena.cgroup}`,
         bridge: "none",
+        // For checkpoints.
+        experimental: true,
         iptables: false,
         ip6tables: false,
         "data-root": join(dir, "data"),
@@ -52,44 +54,31 @@ class Docker implements Client {
         hosts: [SOCKET],
       }),
     );
-    const logFile = join(dir, "dockerd.log");
-    const log = openSync(logFile, "a");
-    const daemon = Bun.spawn(arena.inside(["dockerd", "--config-file", config]), {
-      cwd: "/",
-      env: cleanEnv,
-      stdio: ["ignore", log, log],
-      detached: true,
+    this.daemon = await startDaemon(this.arena, {
+      command: ["dockerd", "--config-file", config],
+      logFile: this.logFile,
+      answers: async () => (await this.run(["version"])).status === 0,
     });
-    const docker = new Docker(arena, daemon, logFile);
-    try {
-      await docker.wait("the daemon", async () => (await docker.run(["version"])).status === 0, START_TIMEOUT_MS);
-      for (const [name, make] of [
-        ["busybox", busyboxRootfs],
-        ["debian", debianRootfs],
-      ] as const) {
-        const tar = await archive(await make(join(dir, name)), join(dir, `${name}.tar`));
-        const path = "ENV PATH=/bin:/usr/bin";
-        const made = await docker.run(["import", "-c", 'CMD ["sh"]', "-c", path, tar, name]);
-        if (made.status !== 0) throw new Error(`docker import: ${made.stderr}`);
-      }
-      // The parent of all cgroups is made with the first container and stays.
-      const first = await docker.run(["run", "--rm", "busybox", "true"]);
-      if (first.status !== 0) throw new Error(`docker run: ${first.stderr}`);
-      return docker;
-    } catch (error) {
-      const tail = docker.log();
-      await docker.close();
-      throw new Error(`${error instanceof Error ? error.message : error}\nits log ends with\n${tail}`);
+    for (const [name, make] of [
+      ["busybox", busyboxRootfs],
+      ["debian", debianRootfs],
+    ] as const) {
+      const tar = await archive(await make(join(dir, name)), join(dir, `${name}.tar`));
+      const path = "ENV PATH=/bin:/usr/bin";
+      const made = await this.run(["import", "-c", 'CMD ["sh"]', "-c", path, tar, name]);
+      if (made.status !== 0) throw new Error(`docker import: ${made.stderr}`);
     }
+    // The parent of all cgroups is made with the first container and stays.
+    const first = await this.run(["run", "--rm", "busybox", "true"]);
+    if (first.status !== 0) throw new Error(`docker run: ${first.stderr}`);
   }
 
   log(): string {
-    return readFileSync(this.logFile, "utf8").split("\n").slice(-12).join("\n");
+    return tail(this.logFile, 12);
   }
-  async close(): Promise<void> {
-    this.daemon.kill("SIGTERM");
-    await Promise.race([this.daemon.exited, Bun.sleep(8000)]);
-    await this.arena.close();
+  async stop(): Promise<void> {
+    this.daemon?.kill("SIGTERM");
+    await Promise.race([this.daemon?.exited, Bun.sleep(8000)]);
   }
 
   command(args: readonly string[]): string[] {
@@ -376,6 +365,39 @@ const tests: ClientTest<Docker>[] = [
     shell.type("exit 7\n");
     d.expect("status of run -it", String(await shell.exit()), "7");
   }),
+  test("checkpoint create, start --checkpoint", async (d) => {
+    const volume = join(d.arena.dir, "kept");
+    mkdirSync(volume, { recursive: true });
+    const counting =
+      "trap 'exit 9' TERM; exec 3>>/v/log; i=0; while :; do i=$((i + 1)); echo $i >&3; echo $i > /root/count; sleep 0.05; done";
+    await d.does(["run", "-d", "--name", "saved", "-v", `${volume}:/v`, "busybox", "sh", "-c", counting]);
+    const counted = async (): Promise<number> => Number((await d.run(["exec", "saved", "cat", "/root/count"])).stdout);
+    await d.wait("it counts", async () => (await counted()) > 3);
+    await d.does(["checkpoint", "create", "--leave-running", "saved", "first"]);
+    d.expect("status", await d.inspect("saved", "{{.State.Status}}"), "running");
+    const before = await counted();
+    await d.wait("it goes on", async () => (await counted()) > before);
+    await d.does(["checkpoint", "create", "saved", "second"]);
+    await d.wait("the end", async () => (await d.inspect("saved", "{{.State.Status}}")) === "exited");
+    d.expect("its checkpoints", await d.does(["checkpoint", "ls", "saved"]), /first\nsecond$/);
+
+    await d.does(["start", "--checkpoint", "second", "saved"]);
+    await d.wait("it counts on", async () => (await counted()) > before + 3);
+    d.expect("what it is", await d.does(["exec", "saved", "cat", "/proc/runts/checkpoint"]), "restored");
+    // No number is missing or there twice, in a file that was open all the time.
+    const lines = readFileSync(join(volume, "log"), "utf8").trimEnd().split("\n");
+    d.expect("its lines", String(lines.findIndex((line, i) => line !== `${i + 1}`)), "-1");
+    await d.does(["pause", "saved"]);
+    await d.does(["unpause", "saved"]);
+    await d.does(["checkpoint", "rm", "saved", "first"]);
+    // A restored one is saved again.
+    await d.does(["checkpoint", "create", "saved", "third"]);
+    await d.wait("the end", async () => (await d.inspect("saved", "{{.State.Status}}")) === "exited");
+    await d.does(["start", "--checkpoint", "third", "saved"]);
+    await d.does(["stop", "-t", "10", "saved"]);
+    d.expect("stopped", await d.inspect("saved", "{{.State.ExitCode}}"), "9");
+    await d.does(["rm", "saved"]);
+  }),
   test("healthcheck, restart policy, --init", async (d) => {
     await d.does([
       "run",
@@ -443,6 +465,11 @@ const tests: ClientTest<Docker>[] = [
 
 export const dockerCases = (filters: readonly string[]): Case[] =>
   clientCases<Docker>(
-    { name: "docker", needs: ["docker.io", "containerd", ...rootfsPackages], open: Docker.open, tests },
+    {
+      name: "docker",
+      needs: ["docker.io", "containerd", ...rootfsPackages],
+      make: (arena) => new Docker(arena),
+      tests,
+    },
     filters,
   );

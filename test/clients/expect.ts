@@ -10,6 +10,15 @@ export interface Wanted {
 const fits = (got: string, want: string | RegExp): boolean =>
   typeof want === "string" ? got === want : want.test(got);
 
+/** What was wanted; of what is long, where it differs. */
+function difference(got: string, want: string): string {
+  if (want.length <= 600) return JSON.stringify(want);
+  let at = 0;
+  while (at < got.length && got[at] === want[at]) at++;
+  const from = (text: string) => JSON.stringify(text.slice(Math.max(0, at - 20), at + 100));
+  return `right: ${got.length} of ${want.length} characters, from ${at} on ${from(got)} instead of ${from(want)}`;
+}
+
 export class Expect {
   readonly problems: string[] = [];
 
@@ -21,7 +30,7 @@ export class Expect {
     for (const stream of ["stdout", "stderr"] as const) {
       const wish = want[stream];
       if (wish !== undefined && !fits(got[stream], wish))
-        wrong.push(`${stream} is not ${typeof wish === "string" ? JSON.stringify(wish) : wish}`);
+        wrong.push(`${stream} is not ${typeof wish === "string" ? difference(got[stream], wish) : wish}`);
     }
     if (wrong.length > 0)
       this.problems.push(

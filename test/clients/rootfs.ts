@@ -1,6 +1,7 @@
 /** Root file systems made from what is installed: busybox alone, and one laid out like Debian with bash and python3. */
 import { chmodSync, copyFileSync, existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { busyboxPath } from "../harness/packages.ts";
 import { run } from "../harness/process.ts";
 
 /** Debian packages that arenas and root file systems are made with. */
@@ -46,7 +47,7 @@ export async function busyboxRootfs(dir: string): Promise<string> {
   skeleton(dir);
   misfits(dir);
   mkdirSync(join(dir, "bin"), { recursive: true });
-  const busybox = ["/bin/busybox", "/usr/bin/busybox"].find((path) => existsSync(path));
+  const busybox = busyboxPath();
   if (!busybox) throw new Error("no busybox");
   copyFileSync(realpathSync(busybox), join(dir, "bin/busybox"));
   chmodSync(join(dir, "bin/busybox"), 0o755);

@@ -10,7 +10,7 @@ report=$1
 shift
 mount -t tmpfs -o size=64m tmpfs /run || exit 125
 mount -t tmpfs -o size=1g tmpfs /var/tmp || exit 125
-mkdir -p /run/layer && mount -t tmpfs -o size=1g tmpfs /run/layer && mkdir /run/layer/upper /run/layer/work &&
+mkdir -p /run/layer && mount -t tmpfs -o size=1g tmpfs /run/layer && mkdir /run/layer/upper /run/layer/work && chmod 1777 /run/layer/upper &&
   mount -t overlay -o lowerdir=/tmp,upperdir=/run/layer/upper,workdir=/run/layer/work overlay /tmp || exit 125
 mounts() { awk '{ print $5 }' /proc/self/mountinfo | sort; }
 files() { { find /run/layer/upper /var/tmp -mindepth 1; find /run -mindepth 1 -xdev; } | sort; }

@@ -237,4 +237,15 @@ static inline void handle_info(int signal_number, void (*handler)(int, siginfo_t
   NEED(sigaction(signal_number, &a, NULL));
 }
 
+/* Says which events poll(2) finds, of all there are. */
+static inline void say_events(const char *what, int fd) {
+  struct pollfd p = {fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLWRNORM | POLLRDBAND | POLLWRBAND, 0};
+  poll(&p, 1, 0);
+  say("%s:%s%s%s%s%s%s%s%s%s%s", what, p.revents & POLLIN ? " IN" : "", p.revents & POLLOUT ? " OUT" : "",
+      p.revents & POLLPRI ? " PRI" : "", p.revents & POLLERR ? " ERR" : "", p.revents & POLLHUP ? " HUP" : "",
+      p.revents & POLLRDHUP ? " RDHUP" : "", p.revents & POLLRDNORM ? " RDNORM" : "",
+      p.revents & POLLWRNORM ? " WRNORM" : "", p.revents & POLLRDBAND ? " RDBAND" : "",
+      p.revents & POLLWRBAND ? " WRBAND" : "");
+}
+
 #endif

@@ -1,18 +1,7 @@
 /* TCP over loopback: names, states, errors, poll masks, shutdown, reset, urgent data, options, both families. */
-#include "guest.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "inet.h"
 #include <netinet/tcp.h>
 
-static void masks(const char *what, int fd) {
-  struct pollfd p = {fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLWRNORM | POLLRDBAND | POLLWRBAND, 0};
-  poll(&p, 1, 0);
-  say("%s:%s%s%s%s%s%s%s%s%s%s", what, p.revents & POLLIN ? " IN" : "", p.revents & POLLOUT ? " OUT" : "",
-      p.revents & POLLPRI ? " PRI" : "", p.revents & POLLERR ? " ERR" : "", p.revents & POLLHUP ? " HUP" : "",
-      p.revents & POLLRDHUP ? " RDHUP" : "", p.revents & POLLRDNORM ? " RDNORM" : "",
-      p.revents & POLLWRNORM ? " WRNORM" : "", p.revents & POLLRDBAND ? " RDBAND" : "",
-      p.revents & POLLWRBAND ? " WRBAND" : "");
-}
 /* What takes effect through the network takes a moment on a real one. */
 static void settle(void) { sleep_ms(20); }
 
@@ -24,21 +13,10 @@ static int option(int fd, int level, int name) {
 static int set(int fd, int level, int name, int v) { return setsockopt(fd, level, name, &v, sizeof v) ? -errno : 0; }
 #define SET(fd, level, name, v) say("set %s %d: %d, then %d", #name, v, set(fd, level, name, v), option(fd, level, name))
 
-static struct sockaddr_in at(const char *ip, int port) {
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-  inet_pton(AF_INET, ip, &a.sin_addr);
-  return a;
-}
 static struct sockaddr_in6 at6(const char *ip, int port) {
   struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
   inet_pton(AF_INET6, ip, &a.sin6_addr);
   return a;
-}
-static int port_of(int fd) {
-  struct sockaddr_in6 a;
-  socklen_t l = sizeof a;
-  NEED(getsockname(fd, (void *)&a, &l));
-  return ntohs(a.sin6_port);
 }
 /* Names with ports only as zero, the known one, or another. */
 static void names(const char *what, int fd, int known) {
@@ -87,20 +65,20 @@ static void states(void) {
   int port, s[2];
   say("-- states");
   int f = NEED(socket(AF_INET, SOCK_STREAM, 0));
-  masks("fresh", f);
+  say_events("fresh", f);
   names("fresh", f, 0);
   TRY(recv(f, b, 1, 0));
   TRY(send(f, b, 1, MSG_NOSIGNAL));
   TRY(shutdown(f, SHUT_RDWR));
-  masks("after shutdown", f);
+  say_events("after shutdown", f);
   TRY(accept(f, NULL, NULL));
   TRY(listen(f, 1));
-  masks("listening unbound", f);
+  say_events("listening unbound", f);
   names("listening unbound", f, 0);
   close(f);
   int l = listener(1, &port);
   struct sockaddr_in a = at("127.0.0.1", port);
-  masks("listening", l);
+  say_events("listening", l);
   names("listening", l, port);
   TRY(recv(l, b, 1, MSG_DONTWAIT));
   TRY(send(l, b, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
@@ -111,32 +89,32 @@ static void states(void) {
   int c = NEED(socket(AF_INET, SOCK_STREAM, 0));
   TRY(connect(c, (void *)&a, sizeof a));
   TRY(connect(c, (void *)&a, sizeof a));
-  masks("connected", c);
+  say_events("connected", c);
   names("connected", c, port);
-  masks("listener with one", l);
+  say_events("listener with one", l);
   int k = NEED(accept(l, NULL, NULL));
-  masks("accepted", k);
+  say_events("accepted", k);
   names("accepted", k, port);
   TRY(listen(c, 1));
   TRY(send(c, "hello", 5, 0));
   settle();
-  masks("data", k);
+  say_events("data", k);
   TRY(recv(k, b, 3, MSG_PEEK));
   TRY(recv(k, b, 3, MSG_TRUNC));
   TRY(recv(k, b, 30, 0));
   TRY(recv(k, b, 30, MSG_DONTWAIT));
   TRY(shutdown(c, SHUT_WR));
   settle();
-  masks("own end shut", c);
-  masks("peer's end shut", k);
+  say_events("own end shut", c);
+  say_events("peer's end shut", k);
   TRY(send(c, "x", 1, MSG_NOSIGNAL));
   TRY(recv(k, b, 1, 0));
   TRY(send(k, "back", 4, 0));
   TRY(recv(c, b, 10, 0));
   TRY(shutdown(k, SHUT_WR));
   settle();
-  masks("both shut", c);
-  masks("both shut", k);
+  say_events("both shut", c);
+  say_events("both shut", k);
   names("both shut", c, port);
   TRY(recv(c, b, 10, 0));
   TRY(shutdown(c, SHUT_WR));
@@ -145,10 +123,10 @@ static void states(void) {
   connected(s);
   close(s[1]);
   settle();
-  masks("peer closed", s[0]);
+  say_events("peer closed", s[0]);
   TRY(send(s[0], "x", 1, MSG_NOSIGNAL));
   settle();
-  masks("after a send into it", s[0]);
+  say_events("after a send into it", s[0]);
   signals = 0;
   TRY(write(s[0], "x", 1));
   say("signals %d", signals);
@@ -161,7 +139,7 @@ static void states(void) {
   settle();
   close(s[1]);
   settle();
-  masks("reset", s[0]);
+  say_events("reset", s[0]);
   TRY(recv(s[0], b, 10, 0));
   TRY(recv(s[0], b, 10, 0));
   TRY(recv(s[0], b, 10, 0));
@@ -187,7 +165,7 @@ static void states(void) {
   connected(s);
   TRY(shutdown(s[0], SHUT_RD));
   settle();
-  masks("shut for reading", s[0]);
+  say_events("shut for reading", s[0]);
   TRY(recv(s[0], b, 1, 0));
   TRY(send(s[1], "y", 1, MSG_NOSIGNAL));
   settle();
@@ -208,7 +186,7 @@ static void states(void) {
   TRY(shutdown(l, SHUT_WR));
   TRY(shutdown(l, SHUT_RD));
   TRY(accept(l, NULL, NULL));
-  masks("shut listener", l);
+  say_events("shut listener", l);
   TRY(listen(l, 5));
   close(l), close(c);
 }
@@ -232,10 +210,10 @@ static void nonblocking(void) {
   c = NEED(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
   TRY(connect(c, (void *)&a, sizeof a));
   settle();
-  masks("refused", c);
+  say_events("refused", c);
   err = option(c, SOL_SOCKET, SO_ERROR);
   say("error %d then %d", err, option(c, SOL_SOCKET, SO_ERROR));
-  masks("error taken", c);
+  say_events("error taken", c);
   TRY(connect(c, (void *)&a, sizeof a));
   close(c);
   c = NEED(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
@@ -251,12 +229,12 @@ static void nonblocking(void) {
   long total = 0, n;
   while ((n = send(s[0], big, sizeof big, 0)) > 0) total += n;
   say("full: %s, more than 64 KiB %d", errno_name(errno), total > 65536);
-  masks("full", s[0]);
+  say_events("full", s[0]);
   long got = 0;
   while (got < total && (n = recv(s[1], big, sizeof big, 0)) > 0) got += n;
   YES(got == total);
   settle();
-  masks("drained", s[0]);
+  say_events("drained", s[0]);
   close(s[0]), close(s[1]);
 }
 
@@ -346,7 +324,7 @@ static void addresses(void) {
     if (i == 0) {
       TRY(connect(c, (void *)&unspec, sizeof unspec));
       names("disconnected", c, port);
-      masks("disconnected", c);
+      say_events("disconnected", c);
     }
     close(c);
   }
@@ -414,7 +392,7 @@ static void out_of_band(void) {
   TRY(send(s[0], "efg", 3, 0));
   settle();
   say("signals %d", urgent);
-  masks("urgent", s[1]);
+  say_events("urgent", s[1]);
   ioctl(s[1], SIOCATMARK, &mark);
   say("at mark %d", mark);
   TRY(recv(s[1], b, 20, 0));

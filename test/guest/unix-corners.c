@@ -8,16 +8,6 @@ static socklen_t abstract(struct sockaddr_un *a, const char *name) {
   return offsetof(struct sockaddr_un, sun_path) + 1 + snprintf(a->sun_path + 1, 100, "runts-corner-%d-%s", getpid(), name);
 }
 
-static void masks(const char *what, int fd) {
-  struct pollfd p = {fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLWRNORM | POLLRDBAND | POLLWRBAND, 0};
-  poll(&p, 1, 0);
-  say("%s:%s%s%s%s%s%s%s%s%s%s", what, p.revents & POLLIN ? " IN" : "", p.revents & POLLOUT ? " OUT" : "",
-      p.revents & POLLPRI ? " PRI" : "", p.revents & POLLERR ? " ERR" : "", p.revents & POLLHUP ? " HUP" : "",
-      p.revents & POLLRDHUP ? " RDHUP" : "", p.revents & POLLRDNORM ? " RDNORM" : "",
-      p.revents & POLLWRNORM ? " WRNORM" : "", p.revents & POLLRDBAND ? " RDBAND" : "",
-      p.revents & POLLWRBAND ? " WRBAND" : "");
-}
-
 static int option(int fd, int name) {
   int v = -1;
   socklen_t l = sizeof v;
@@ -45,16 +35,16 @@ static void states(int type) {
   int s[2];
   say("-- states of %s", type_name(type));
   int l = NEED(socket(AF_UNIX, type, 0));
-  masks("fresh", l);
+  say_events("fresh", l);
   TRY(recv(l, b, 1, MSG_DONTWAIT));
   TRY(send(l, b, 1, MSG_NOSIGNAL));
   TRY(shutdown(l, SHUT_RD));
-  masks("shut for reading", l);
+  say_events("shut for reading", l);
   close(l);
   l = NEED(socket(AF_UNIX, type, 0));
   NEED(bind(l, (void *)&a, n));
   TRY(listen(l, 3));
-  masks("listening", l);
+  say_events("listening", l);
   TRY(recv(l, b, 1, MSG_DONTWAIT));
   TRY(send(l, b, 1, MSG_NOSIGNAL));
   say("inq %d outq %d", inq(l), outq(l));
@@ -62,43 +52,43 @@ static void states(int type) {
     TRY(connect(l, (void *)&a, n));
     int c = NEED(socket(AF_UNIX, type, 0));
     TRY(connect(c, (void *)&a, n));
-    masks("connected", c);
-    masks("listener with one waiting", l);
+    say_events("connected", c);
+    say_events("listener with one waiting", l);
     TRY(shutdown(l, SHUT_RD));
     int d = NEED(socket(AF_UNIX, type, 0));
     TRY(connect(d, (void *)&a, n));
     int k = accept(l, NULL, NULL);
     YES(k >= 0);
     TRY(accept(l, NULL, NULL));
-    masks("listener shut", l);
+    say_events("listener shut", l);
     close(k), close(d);
-    masks("peer closed before anything", c);
+    say_events("peer closed before anything", c);
     TRY(recv(c, b, 1, 0));
     close(c);
   }
   close(l);
   NEED(socketpair(AF_UNIX, type, 0, s));
-  masks("pair", s[0]);
+  say_events("pair", s[0]);
   TRY(send(s[0], "abc", 3, 0));
-  masks("pair with data", s[1]);
+  say_events("pair with data", s[1]);
   say("inq %d outq %d", inq(s[1]), outq(s[0]));
   TRY(shutdown(s[0], SHUT_WR));
-  masks("own write end shut", s[0]);
-  masks("peer's write end shut", s[1]);
+  say_events("own write end shut", s[0]);
+  say_events("peer's write end shut", s[1]);
   TRY(send(s[0], "x", 1, MSG_NOSIGNAL));
   TRY(recv(s[1], b, 10, MSG_DONTWAIT));
   TRY(recv(s[1], b, 10, MSG_DONTWAIT));
   TRY(shutdown(s[1], SHUT_RD));
   TRY(shutdown(s[1], SHUT_WR));
-  masks("both ends shut", s[1]);
-  masks("both ends shut, the other", s[0]);
+  say_events("both ends shut", s[1]);
+  say_events("both ends shut, the other", s[0]);
   close(s[0]), close(s[1]);
   NEED(socketpair(AF_UNIX, type, 0, s));
   send(s[0], "unread", 6, 0);
   close(s[1]);
-  masks("peer closed with data unread", s[0]);
+  say_events("peer closed with data unread", s[0]);
   say("error %d", option(s[0], SO_ERROR));
-  masks("after SO_ERROR", s[0]);
+  say_events("after SO_ERROR", s[0]);
   TRY(send(s[0], "x", 1, MSG_NOSIGNAL));
   TRY(recv(s[0], b, 1, MSG_DONTWAIT));
   close(s[0]);
@@ -136,7 +126,7 @@ static void buffers(int type) {
     while ((n = write(s[0], big, sizes[i])) > 0);
     say("%d bytes: %d, %d messages, then %s", sizes[i], first, messages, errno_name(errno));
     if (i == 0) {
-      masks("full", s[0]);
+      say_events("full", s[0]);
       int read_ = 0;
       struct pollfd p = {s[0], POLLOUT, 0};
       while (poll(&p, 1, 0) == 0 && recv(s[1], big, 1, 0) == 1) read_++;
@@ -367,7 +357,7 @@ static void urgent(void) {
   TRY(send(s[0], "abc", 3, 0));
   TRY(send(s[0], "dX", 2, MSG_OOB));
   TRY(send(s[0], "efg", 3, 0));
-  masks("urgent", s[1]);
+  say_events("urgent", s[1]);
   MARK();
   GET(1, MSG_OOB | MSG_PEEK);
   GET(20, MSG_PEEK);
@@ -375,7 +365,7 @@ static void urgent(void) {
   MARK();
   GET(20, MSG_PEEK);
   GET(20, MSG_OOB);
-  masks("taken", s[1]);
+  say_events("taken", s[1]);
   GET(20, MSG_OOB);
   MARK();
   GET(20, MSG_PEEK);

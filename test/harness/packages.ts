@@ -32,6 +32,10 @@ function there(what: string): boolean {
   });
 }
 
+/** The static busybox. Asked when a case runs, not before: the packages are installed first. */
+export const busyboxPath = (): string | undefined =>
+  ["/bin/busybox", "/usr/bin/busybox"].find((path) => existsSync(path));
+
 export const missingPackages = (): string[] => wanted.filter((p) => !there(p.shownBy)).map((p) => p.name);
 
 /** Is the package that brings this command missing? Gives the reason to skip, or undefined. */

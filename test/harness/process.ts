@@ -4,6 +4,8 @@
  * Gap: a process that leaves its session is out of reach of the final kill; the guest programs clean up after
  * themselves, and the sandbox's processes die with the command, which the tests in test/errors check.
  */
+import { prefixed } from "./user.ts";
+
 export interface Result {
   stdout: string;
   stderr: string;
@@ -17,6 +19,8 @@ export interface RunOptions {
   cwd?: string;
   env?: Record<string, string>;
   stdin?: string;
+  /** By who runs the tests, even in a case of an ordinary user. */
+  asSelf?: boolean;
   timeoutMs: number;
 }
 
@@ -83,7 +87,7 @@ async function readAll(stream: ReadableStream<Uint8Array>, stop: Promise<void>):
 
 export async function run(command: string[], options: RunOptions): Promise<Result> {
   const start = performance.now();
-  const child = Bun.spawn(command, {
+  const child = Bun.spawn(options.asSelf ? command : prefixed(command), {
     cwd: options.cwd ?? "/tmp",
     env: options.env ?? cleanEnv,
     stdin: options.stdin === undefined ? "ignore" : Buffer.from(options.stdin, "latin1"),

@@ -1,6 +1,7 @@
 /** The executable under test: where it is, which platforms to try, and the command line that runs a program in it. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { currentUser } from "./user.ts";
 
 export const root = join(import.meta.dir, "../..");
 
@@ -13,8 +14,11 @@ export const runtsExists = (): boolean => existsSync(runts);
 
 export const isRoot = process.getuid?.() === 0;
 
+/** The executable as the user of the current case finds it. */
+export const executable = (): string => currentUser()?.runts ?? runts;
+
 export const inSandbox = (platform: string, command: string[], flags: string[] = []): string[] => [
-  runts,
+  executable(),
   "do",
   "--platform",
   platform,

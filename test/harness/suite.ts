@@ -29,13 +29,17 @@ export const pass: Outcome = { kind: "pass" };
 export const fail = (detail: string): Outcome => ({ kind: "fail", detail });
 export const skip = (reason: string): Outcome => ({ kind: "skip", reason });
 
+/** With RUNTS_SKIPS=fail a case that skips itself has failed. */
+const skipsFail = process.env["RUNTS_SKIPS"] === "fail";
+
 /** Does a case match one of the words on the command line? Without words every case does. */
 export const matches = (name: string, filters: readonly string[]): boolean =>
   filters.length === 0 || filters.some((word) => name.includes(word));
 
 async function runCase(one: Case): Promise<Outcome> {
   try {
-    return await one.run();
+    const outcome = await one.run();
+    return outcome.kind === "skip" && skipsFail ? fail(`must not skip itself here: ${outcome.reason}`) : outcome;
   } catch (error) {
     return fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }

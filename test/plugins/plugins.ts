@@ -6,12 +6,13 @@ import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rm
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { busyboxPath } from "../harness/packages.ts";
 import { cleanEnv, type Result, run } from "../harness/process.ts";
-import { isRoot, platforms, root, runts } from "../harness/sandbox.ts";
+import { executable, isRoot, platforms, root, runts } from "../harness/sandbox.ts";
 import { type Case, fail, type Group, matches, type Outcome, pass, skip } from "../harness/suite.ts";
+import { handOver } from "../harness/user.ts";
 
 const TIMEOUT_MS = 30_000;
-const BUSYBOX = ["/bin/busybox", "/usr/bin/busybox"].find((path) => existsSync(path));
 const HEADER = 'import { definePlugin, errno, v } from "runts";\n';
 
 /** What a program printed, and what the sandbox said. */
@@ -39,6 +40,7 @@ function judge(got: Result, expected: Expected): Outcome {
 /** A directory with plugins and a configuration file, gone afterwards. */
 async function within(use: (dir: string) => Promise<Outcome>): Promise<Outcome> {
   const dir = mkdtempSync(join(tmpdir(), "runts-plugins-"));
+  handOver(dir);
   try {
     return await use(dir);
   } finally {
@@ -47,7 +49,11 @@ async function within(use: (dir: string) => Promise<Outcome>): Promise<Outcome> 
 }
 
 const command = (dir: string, ...args: string[]) =>
-  run([runts, "--config", join(dir, "config.toml"), ...args], { cwd: dir, env: cleanEnv, timeoutMs: TIMEOUT_MS });
+  run([executable(), "--config", join(dir, "config.toml"), ...args], {
+    cwd: dir,
+    env: cleanEnv,
+    timeoutMs: TIMEOUT_MS,
+  });
 
 function configure(dir: string, name: string, options = ""): void {
   writeFileSync(
@@ -224,10 +230,11 @@ const hostCases: Case[] = [
     run: () =>
       within(async (dir) => {
         if (!isRoot) return skip("needs root");
-        if (BUSYBOX === undefined) return skip("needs busybox");
+        const busybox = busyboxPath();
+        if (busybox === undefined) return skip("needs busybox");
         installEverything(dir);
         mkdirSync(join(dir, "bundle/rootfs/bin"), { recursive: true });
-        copyFileSync(BUSYBOX, join(dir, "bundle/rootfs/bin/sleep"));
+        copyFileSync(busybox, join(dir, "bundle/rootfs/bin/sleep"));
         const config = {
           ociVersion: "1.0.2",
           process: { cwd: "/", args: ["/bin/sleep", "600"], user: { uid: 0, gid: 0 } },
@@ -235,6 +242,8 @@ const hostCases: Case[] = [
           mounts: [{ type: "everything", source: "spec", destination: "/fs" }],
         };
         writeFileSync(join(dir, "bundle/config.json"), JSON.stringify(config));
+        // The mount's place is made in the root, as with runc.
+        handOver(join(dir, "bundle"));
         const state = ["--root", join(dir, "root")];
         const started = await command(dir, ...state, "run", "-d", "--bundle", join(dir, "bundle"), "c1");
         const answer = await command(dir, ...state, "ask-sandbox", "c1", "question");
@@ -370,6 +379,78 @@ const contained: Case[] = [
         return judge(got, { stdout: "lives\n", stderr: [/too late/, /unwatched/] });
       }),
   },
+  ...platforms.map((platform) => ({
+    name: `plugins/an exception in the kernel kills who called, and nobody else@${platform}`,
+    run: () =>
+      within(async (dir) => {
+        mkdirSync(join(dir, "plugins"), { mode: 0o755 });
+        // Breaks what the handler gets, so that it throws: the kernel's fault, as far as the kernel can know.
+        writeFileSync(
+          join(dir, "plugins/breaker.plugin.ts"),
+          `${HEADER}export default definePlugin({ name: "breaker", sandbox(kernel) {
+            kernel.intercept("mkdir", (call, next) => {
+              (call as { pathname?: unknown; path?: unknown }).path = Symbol();
+              (call as { pathname?: unknown; path?: unknown }).pathname = Symbol();
+              return next();
+            });
+          } });\n`,
+        );
+        configure(dir, "breaker");
+        const got = await command(
+          dir,
+          ...["do", "--platform", platform, "--", "sh", "-c"],
+          "mkdir m; echo status $?; (trap '' SEGV; exec mkdir m); echo status $?; cat /proc/self/comm",
+        );
+        return judge(got, {
+          stdout: "status 139\nstatus 139\ncat\n",
+          stderr: [/kernel bug in mkdir of pid \d+ \(mkdir\): TypeError/],
+          silent: /plugin "breaker", interceptor/,
+        });
+      }),
+  })),
+  ...platforms.map((platform) => ({
+    name: `plugins/a platform that is built upon another@${platform}`,
+    run: () =>
+      within(async (dir) => {
+        mkdirSync(join(dir, "plugins"), { mode: 0o755 });
+        writeFileSync(
+          join(dir, "plugins/counting.plugin.ts"),
+          `import { definePlugin, platform as p } from "runts";
+          export default definePlugin({
+            name: "counting",
+            host(host) {
+              host.platform({ name: "counting", summary: "counts system calls", missing: () => null });
+              host.platform({ name: "unfinished", summary: "has no sandbox half", missing: () => null });
+            },
+            sandbox(kernel) {
+              let calls = 0;
+              kernel.platform("counting", {
+                hostCalls: [],
+                create(options) {
+                  const made = options.make("${platform}");
+                  const wait = made.wait.bind(made);
+                  made.wait = (timeoutNs) => {
+                    const context = wait(timeoutNs);
+                    if (context?.stop === p.STOP_SYSCALL) calls++;
+                    return context;
+                  };
+                  return made;
+                },
+              });
+              kernel.on("exit", ({ pid }) => kernel.log.warn(\`pid \${pid} ends after \${calls} calls\`));
+            },
+          });\n`,
+        );
+        configure(dir, "counting");
+        const got = await command(dir, "--platform", "counting", "do", "sh", "-c", "true; echo counted");
+        const counted = judge(got, { stdout: "counted\n", stderr: [/pid 1 ends after [1-9]\d+ calls/] });
+        if (counted.kind !== "pass") return counted;
+        return judge(await command(dir, "--platform", "unfinished", "do", "true"), {
+          status: 1,
+          stderr: [/unknown platform "unfinished" \(in this sandbox there are: systrap, ptrace, counting\)/],
+        });
+      }),
+  })),
   {
     name: "plugins/a plugin that is not enabled is not run",
     run: () =>
@@ -401,7 +482,10 @@ const contained: Case[] = [
 
 /** The configuration of the examples, as the examples' own directory has it. */
 const example = (...args: string[]) =>
-  run([runts, "--config", join(root, "examples/config.toml"), ...args], { env: cleanEnv, timeoutMs: TIMEOUT_MS });
+  run([executable(), "--config", join(root, "examples/config.toml"), ...args], {
+    env: cleanEnv,
+    timeoutMs: TIMEOUT_MS,
+  });
 
 const examples: Case[] = [
   {
@@ -439,11 +523,12 @@ const examples: Case[] = [
     run: () =>
       within(async (dir) => {
         if (!isRoot) return skip("needs root");
-        if (BUSYBOX === undefined) return skip("needs busybox");
+        const busybox = busyboxPath();
+        if (busybox === undefined) return skip("needs busybox");
         mkdirSync(join(dir, "bundle/rootfs/bin"), { recursive: true });
         mkdirSync(join(dir, "bundle/rootfs/etc"));
         writeFileSync(join(dir, "bundle/rootfs/etc/shadow"), "secret\n");
-        for (const name of ["sh", "cat", "sleep"]) copyFileSync(BUSYBOX, join(dir, "bundle/rootfs/bin", name));
+        for (const name of ["sh", "cat", "sleep"]) copyFileSync(busybox, join(dir, "bundle/rootfs/bin", name));
         const config = {
           ociVersion: "1.0.2",
           process: { cwd: "/", args: ["/bin/sleep", "600"], user: { uid: 0, gid: 0 }, env: ["PATH=/bin"] },
@@ -470,6 +555,7 @@ const examples: Case[] = [
       within(async (dir) => {
         const path = join(dir, "tree.json");
         writeFileSync(path, JSON.stringify({ "a.txt": "hello\n", sub: { "b.bin": ["/wCA"] }, gone: "x" }));
+        handOver(dir);
         const got = await example(
           ...["do", "--platform", platform, "--mount", `json:${path}:/tmp/data`, "--", "sh", "-c"],
           `cd /tmp/data; cat a.txt; od -An -tx1 sub/b.bin; echo more >>a.txt; echo new >sub/new; rm gone; mkdir d
@@ -493,6 +579,7 @@ const examples: Case[] = [
       within(async (dir) => {
         const path = join(dir, "tree.json");
         writeFileSync(path, "{");
+        handOver(dir);
         const bad = await example("do", "--mount", `json:${path}:/tmp/data`, "--", "true");
         const spoken = judge(bad, { status: 1, stderr: [/tree\.json.*JSON/] });
         if (spoken.kind !== "pass") return spoken;

@@ -7,7 +7,8 @@
  *     expected line of standard output          exactly; /…/ is a regular expression; … alone: any lines
  *     ! text in standard error                  nothing said: standard error does not matter
  *     = 3                                       the status; 0 when it is not said
- *     % {"process": {"args": ["true"]}}         replaces top-level keys of the bundle's config.json
+ *     % {"process": {"args": ["true"]}}         replaces top-level keys of the bundle's config.json; $ID and the like in
+ *                                               strings of it are filled in
  *
  * $ROOT (state directory), $BUNDLE, $DIR (scratch) and $ID are the case's own; `runts` has --root $ROOT. After each case
  * every container is deleted by force, and no process, cgroup, mount or file of the case may be left.
@@ -27,12 +28,13 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { globSync } from "tinyglobby";
+import { busyboxPath } from "../harness/packages.ts";
 import { cleanEnv, run } from "../harness/process.ts";
-import { isRoot, platforms, runts } from "../harness/sandbox.ts";
+import { executable, isRoot, platforms } from "../harness/sandbox.ts";
 import { type Case, fail, type Group, matches, type Outcome, pass, skip } from "../harness/suite.ts";
+import { handOver } from "../harness/user.ts";
 
 const STEP_TIMEOUT_MS = 20_000;
-const BUSYBOX = ["/bin/busybox", "/usr/bin/busybox"];
 
 interface Step {
   line: number;
@@ -118,7 +120,7 @@ class Workshop {
     writeFileSync(join(this.bundle, "rootfs/etc/passwd"), "root:x:0:0:root:/:/bin/sh\n");
     const wrapper = join(this.dir, "bin/runts");
     mkdirSync(dirname(wrapper));
-    writeFileSync(wrapper, `#!/bin/sh\nexec ${runts} --root ${this.root} --platform ${platform} "$@"\n`, {
+    writeFileSync(wrapper, `#!/bin/sh\nexec ${executable()} --root ${this.root} --platform ${platform} "$@"\n`, {
       mode: 0o755,
     });
     this.env = {
@@ -128,10 +130,11 @@ class Workshop {
       BUNDLE: this.bundle,
       DIR: this.dir,
       ID: this.id,
-      RUNTS: runts,
+      RUNTS: executable(),
       USER: "tester",
     };
     this.configure({});
+    handOver(this.dir);
   }
 
   configure(changes: Record<string, unknown>): void {
@@ -202,18 +205,18 @@ function statOf(pid: string): { state: string } {
 async function runSteps(path: string, platform: string, busybox: string): Promise<Outcome> {
   const workshop = new Workshop(platform, busybox);
   const problems: string[] = [];
+  const expand = (text: string) =>
+    text
+      .replaceAll("$ROOT", workshop.root)
+      .replaceAll("$BUNDLE", workshop.bundle)
+      .replaceAll("$DIR", workshop.dir)
+      .replaceAll("$ID", workshop.id);
   for (const step of parseSteps(readFileSync(path, "utf8"))) {
     if (step.config !== undefined) {
-      workshop.configure(step.config);
+      workshop.configure(JSON.parse(expand(JSON.stringify(step.config))));
       continue;
     }
     const done = await workshop.sh(step.command);
-    const expand = (text: string) =>
-      text
-        .replaceAll("$ROOT", workshop.root)
-        .replaceAll("$BUNDLE", workshop.bundle)
-        .replaceAll("$DIR", workshop.dir)
-        .replaceAll("$ID", workshop.id);
     const wrong: string[] = [];
     if (done.timedOut) wrong.push(`takes longer than ${STEP_TIMEOUT_MS / 1000} s`);
     if (done.status !== step.status) wrong.push(`status is ${done.status}, expected ${step.status}`);
@@ -231,7 +234,6 @@ async function runSteps(path: string, platform: string, busybox: string): Promis
 }
 
 export function specsGroup(filters: readonly string[]): Group {
-  const busybox = BUSYBOX.find((path) => existsSync(path));
   const cases: Case[] = [];
   for (const file of globSync(["*/*.steps"], { cwd: import.meta.dir }).sort())
     for (const platform of platforms) {
@@ -241,6 +243,7 @@ export function specsGroup(filters: readonly string[]): Group {
         name,
         async run() {
           if (!isRoot) return skip("needs root");
+          const busybox = busyboxPath();
           if (busybox === undefined) return skip("no busybox");
           return runSteps(join(import.meta.dir, file), platform, busybox);
         },

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import multicontainer from "../../plugins/multicontainer/index.ts";
 import type { CommandDeclaration } from "../command.ts";
-import { parseFlags } from "../flags.ts";
+import { parseFlags } from "../go-flags.ts";
 import type { GuestProcess } from "../sandbox.ts";
 import type { Spec } from "../spec/schema.ts";
 import { Bench } from "../testing.ts";
@@ -15,7 +16,7 @@ import updateCommand, { bytes, fromFlags } from "./update.ts";
 let bench: Bench;
 beforeEach(async () => {
   bench = new Bench();
-  await bench.open();
+  await bench.open(multicontainer);
 });
 afterEach(() => bench.close());
 
@@ -67,6 +68,72 @@ describe("state and list have runc's shapes (rows 8, 9, 31)", () => {
   });
 });
 
+describe("a container that lives in the sandbox of another (row 17)", () => {
+  const annotations = (type: string) => ({
+    "io.kubernetes.cri.container-type": type,
+    "io.kubernetes.cri.sandbox-id": "pod",
+  });
+  beforeEach(async () => {
+    bench.writeSpec({ annotations: annotations("sandbox") });
+    await run("create", "--bundle", bench.bundle, "pod");
+    bench.writeSpec({ annotations: annotations("container") });
+  });
+  test("state and list say in which; where there is none, their shapes are runc's", async () => {
+    expect((await run("list")).split("\n")[0]).toMatch(/OWNER *$/);
+    await run("create", "--bundle", bench.bundle, "c");
+    expect(JSON.parse(await run("state", "c"))).toMatchObject({ id: "c", sandbox: "pod", status: "created" });
+    expect(JSON.parse(await run("state", "pod"))).not.toHaveProperty("sandbox");
+    const [c, pod] = JSON.parse(await run("list", "-f", "json"));
+    expect([c.id, c.sandbox, pod.id, pod.sandbox]).toEqual(["c", "pod", "pod", undefined]);
+    const rows = (await run("list")).trimEnd().split("\n");
+    expect(rows.map((row) => row.trim().split(/ +/).at(-1))).toEqual(["SANDBOX", "pod", "pod"]);
+  });
+  test("ps --format json: its own process stands for it where there are no others", async () => {
+    await run("create", "--bundle", bench.bundle, "c");
+    bench.launcher.last.answers.processes = () => ({ processes: [] });
+    const { pid } = (await bench.context.containers()).get("c");
+    expect(JSON.parse(await run("ps", "--format", "json", "c"))).toEqual([pid]);
+  });
+
+  const status = async () => {
+    const declaration = (await (bench.registry.commands.get("run") as { load(): Promise<CommandDeclaration> }).load())!;
+    return declaration.run(bench.context, parse(declaration, ["--bundle", bench.bundle, "c"]).values as never, ["c"]);
+  };
+  const running = async () => {
+    const containers = await bench.context.containers();
+    while (!containers.store.ids().includes("c") || containers.get("c").status !== "running") await Bun.sleep(1);
+  };
+  test("run, attached: its status, and the sandbox lives on", async () => {
+    const done = status();
+    await running();
+    await bench.launcher.last.end("c", { exitCode: 7, signal: 0 });
+    expect(await done).toBe(7);
+    const containers = await bench.context.containers();
+    expect(containers.list().map(({ id, container }) => `${id} ${container!.status}`)).toEqual(["pod created"]);
+  });
+  test("run, attached, and the sandbox is killed", async () => {
+    const done = status();
+    await running();
+    await bench.launcher.last.kill();
+    expect(await done).toBe(137);
+  });
+  test("run, attached, and somebody deletes it by force", async () => {
+    const done = status();
+    await running();
+    await (await bench.context.containers()).delete("c", true);
+    expect(await done).toBe(137);
+  });
+  test("run, attached, and the sandbox does not take its signals: the container is ended, the sandbox is not", async () => {
+    const done = status();
+    await running();
+    bench.launcher.last.silent = true;
+    process.kill(process.pid, "SIGTERM");
+    expect(await done).toBe(137);
+    expect(bench.log.lines.join("\n")).toContain("does not answer: the container is ended without it");
+    expect((await bench.context.containers()).get("pod").status).toBe("created");
+  });
+});
+
 describe("delete takes several ids (row 35)", () => {
   test("each gets its turn, with --force missing ones do not end it (row 38)", async () => {
     await run("create", "--bundle", bench.bundle, "a");
@@ -110,15 +177,29 @@ describe("exec's process (row 66)", () => {
     expect([user, cwd]).toEqual([{ uid: 9, gid: 8, additionalGids: [7, 1, 2] }, "/x"]);
   });
   test("a user alone keeps the group", async () => expect((await make("-u", "9")).user.gid).toBe(6));
-  test("capabilities go into all sets", async () => {
+  test("capabilities go into bounding, effective and permitted", async () => {
     const { capabilities } = await make("--cap", "CAP_SYS_ADMIN", "-c", "net_raw");
-    expect(capabilities!.ambient).toEqual(["CAP_SYS_ADMIN", "CAP_NET_RAW"]);
-    expect(capabilities!.effective).toEqual(["CAP_KILL", "CAP_SYS_ADMIN", "CAP_NET_RAW"]);
+    expect(capabilities).toEqual({
+      bounding: ["CAP_KILL", "CAP_SYS_ADMIN", "CAP_NET_RAW"],
+      effective: ["CAP_KILL", "CAP_SYS_ADMIN", "CAP_NET_RAW"],
+      permitted: ["CAP_SYS_ADMIN", "CAP_NET_RAW"],
+    });
   });
-  test("--process is taken whole", async () => {
+  test("into ambient too where the container has inheritable ones, never into inheritable (CVE-2022-29162)", async () => {
+    const given = structuredClone(spec);
+    given.process!.capabilities!.inheritable = ["CAP_KILL"];
+    const { capabilities } = await execProcess(given, values(execCommand, "--cap", "CAP_CHOWN"), ["ls"]);
+    expect([capabilities!.inheritable, capabilities!.ambient]).toEqual([["CAP_KILL"], ["CAP_CHOWN"]]);
+  });
+  test("--process is taken whole, with the container's capabilities where it says nothing of them", async () => {
     const path = join(bench.directory, "process.json");
-    writeFileSync(path, JSON.stringify({ cwd: "/", args: ["x"], user: { uid: 1, gid: 1 } }));
-    expect(await make("--process", path)).toEqual({ cwd: "/", args: ["x"], user: { uid: 1, gid: 1 } });
+    const process = { cwd: "/", args: ["x"], user: { uid: 1, gid: 1 } };
+    writeFileSync(path, JSON.stringify(process));
+    const { capabilities } = spec.process!;
+    expect(await make("--process", path)).toEqual({ ...process, capabilities } as never);
+    const own = { ...process, capabilities: { bounding: [] } };
+    writeFileSync(path, JSON.stringify(own));
+    expect(await make("--process", path)).toEqual(own as never);
     writeFileSync(path, JSON.stringify({ cwd: "/", args: [1] }));
     await expect(make("-p", path)).rejects.toThrow(`${path}: args.0: expected string, got number`);
   });

@@ -38,7 +38,8 @@ async function commandWords(context: CommandContext): Promise<Words> {
       name: declaration.name,
       summary: declaration.summary,
       flags: names(declaration.flags ?? {}),
-      takesId: /<(container-)?id>/.test(declaration.args ?? "") && !["create", "run"].includes(declaration.name),
+      takesId:
+        /<(container-)?id>/.test(declaration.args ?? "") && !["create", "run", "restore"].includes(declaration.name),
     });
   }
   commands.sort((a, b) => (a.name < b.name ? -1 : 1));

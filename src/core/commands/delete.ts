@@ -6,7 +6,7 @@ import { flag } from "../flags.ts";
 export default command({
   name: "delete",
   summary: "delete containers",
-  args: "<container-id> [container-id...]",
+  args: "<container-id> [...container-id]",
   flags: { force: flag.boolean({ short: "f", help: "kill the container first if it runs; none is no error" }) },
   async run(context, { force }, ids) {
     const containers = await context.containers();

@@ -8,14 +8,18 @@
 
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
+import { afterSandbox, endSilentSandbox, passSignals } from "../attached.ts";
 import { type CommandContext, command } from "../command.ts";
+import { RuntimeError } from "../errors.ts";
 import { programError } from "../exec-error.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
+import type { Restoring } from "../image.ts";
 import { chooseNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
-import type { LaunchOptions } from "../sandbox.ts";
-import { exitCodeOf, forwardSignals } from "../signals.ts";
+import type { ContainerOptions, ExitStatus, SandboxHandle, SandboxLauncher, SandboxOptions } from "../sandbox.ts";
+import { exitCodeOf } from "../signals.ts";
 import { allCapabilities } from "../spec/capabilities.ts";
+import { earlyMounts, sandboxNamespaces } from "../spec/sandbox-part.ts";
 import type { Mount, Spec } from "../spec/schema.ts";
 import { TerminalBridge } from "../terminal.ts";
 import { SPEC_VERSION } from "../version.ts";
@@ -33,64 +37,124 @@ const flags = {
   }),
   readOnly: flag.boolean({ help: "no overlay: writes to the root fail" }),
   noTty: flag.boolean({ short: "T", help: "no terminal of its own, even if this command has one" }),
+  save: flag.string({
+    value: "DIR",
+    help: "write an image there whenever the program writes to /proc/runts/checkpoint",
+  }),
+  from: flag.string({ value: "DIR", help: "go on from such an image, in place of beginning a program" }),
+  allowChanged: flag.boolean({ help: "with --from: even if files of the host have changed" }),
 };
 
 export default command({
   name: "do",
   summary: "run a program of this host in a sandbox of its own",
-  args: "<program> [argument...]",
+  args: "[...program]",
   description: `
 The program sees this host's files, and may change them for itself only: writes
-go to memory and are gone with it. Flags end at the first argument that is none.
-
-  runts do -- python3 app.py
-  runts --strace=openat do ls -la`,
+go to memory and are gone with it. Flags end at the first argument that is none.`,
+  examples: [
+    "runts do -- python3 app.py",
+    "runts --strace=openat do ls -la",
+    "runts do --save warm.img -- python3 server.py",
+    "runts do --from warm.img",
+  ],
   flags,
   stopAtPositional: true,
   run,
 });
 
 async function run(context: CommandContext, values: FlagValues<typeof flags>, args: string[]): Promise<number> {
+  context.plugins.requireAll();
+  if (values.from === undefined) {
+    if (args.length === 0) throw usage("runts do", '"do" requires a minimum of 1 argument(s)');
+    const terminal = !values.noTty && isatty(0) && isatty(1);
+    const size = terminal ? TerminalBridge.size(await context.hostCalls()) : undefined;
+    const overlay = values.readOnly ? "none" : "memory";
+    return runProgram(context, values, { spec: makeSpec(values, args, size, terminal), overlay });
+  }
+  refuseWithFrom(values, args);
+  const { openImage, checkCpu, cpuFlags } = await import("../image.ts");
+  const image = await openImage(context, values.from);
+  try {
+    const { spec, overlay, bundle, id } = image.container;
+    if (bundle !== null)
+      throw new RuntimeError("image", `image ${values.from}: it is of the container ${id}: see \`runts restore\``);
+    checkCpu(image.manifest, await cpuFlags());
+    const restoring: Restoring = { image, part: 0, allowChanged: values.allowChanged, as: "restored" };
+    return await runProgram(context, values, { spec, overlay, restoring });
+  } finally {
+    image.close();
+  }
+}
+
+/** What the image says already. */
+function refuseWithFrom(values: FlagValues<typeof flags>, args: string[]): void {
+  const { cwd, env, user, root, hostname, volume, mount, readOnly } = values;
+  const own = [cwd, user, hostname, ...env, ...volume, ...mount].some((each) => each !== undefined);
+  if (args.length > 0 || own || root !== "/" || readOnly)
+    throw usage("runts do", "flag --from: the program, and what it runs with, is the image's");
+}
+
+interface Program {
+  spec: Spec;
+  overlay: ContainerOptions["overlay"];
+  restoring?: Restoring;
+}
+
+async function runProgram(
+  context: CommandContext,
+  values: FlagValues<typeof flags>,
+  { spec, overlay, restoring }: Program,
+): Promise<number> {
   const { globals, log, plugins } = context;
-  plugins.requireAll();
   const platform = choosePlatform(context);
-  const host = await context.hostCalls();
-  const terminal = !values.noTty && isatty(0) && isatty(1);
-  const spec = makeSpec(values, args, terminal ? TerminalBridge.size(host) : undefined, terminal);
-  const bridge = terminal ? TerminalBridge.open(host) : undefined;
-  const stdio = [0, 1, 2].map((fd) => (bridge !== undefined && isatty(fd) ? bridge.slave : fd));
-  const options: LaunchOptions = {
+  // What had a terminal of its own has one again, whatever this command has.
+  const terminal = spec.process?.terminal === true;
+  const bridge = terminal ? TerminalBridge.open(await context.hostCalls()) : undefined;
+  const stdio = [0, 1, 2].map((fd) => (bridge !== undefined && (fd < 2 || isatty(fd)) ? bridge.slave : fd));
+  const options: SandboxOptions = {
     id: `do-${process.pid}`,
-    bundle: null,
-    spec,
-    overlay: values.readOnly ? "none" : "memory",
     platform,
     network: chooseNetwork(globals, log),
     debug: globals.debug,
     strace: straceNames(globals["strace"]),
     debugLog: globals.debugLog ?? null,
-    stateDirectory: null,
+    plugins: plugins.sandboxPlugins(),
+    earlyMounts: earlyMounts(spec),
+    namespaces: sandboxNamespaces(spec, null),
+    terminal: terminal ? stdio[0]! : null,
+    cgroups: [],
+    dieWithParent: true,
+    clock: restoring?.image.manifest.clock ?? null,
+  };
+  const container: ContainerOptions = {
+    id: options.id,
+    bundle: null,
+    spec,
+    overlay,
     stdio,
     terminal,
-    plugins: plugins.sandboxPlugins(),
-    dieWithParent: true,
+    stateDirectory: null,
+    cgroups: [],
+    share: { pid: null, ipc: null, uts: null },
+    waiter: null,
   };
   try {
     const launcher = await context.launcher();
-    const sandbox = await launcher.launch(options);
+    const sandbox = await launch(launcher, options, container, restoring, log);
     bridge?.closeSlave();
     bridge?.connect();
-    const stopForwarding = forwardSignals((signal) => {
-      sandbox.request("signal", { id: options.id, signal, foreground: true }).catch((error: unknown) => {
-        log.debug(`signal ${signal} was not passed on: ${String(error)}`);
-      });
+    const stopForwarding = passSignals({
+      send: (signal) => sandbox.request("signal", { id: options.id, signal, foreground: true }),
+      giveUp: () => endSilentSandbox(sandbox, log, () => sandbox.kill()),
+      log,
     });
+    const { save } = values;
+    const saver =
+      save === undefined ? undefined : new (await import("./do-save.ts")).Saver(context, sandbox, container, save);
     try {
-      // Asked before the start: a short program may have taken the sandbox with it before a later question arrives.
-      const waiting = sandbox.request("wait", { id: options.id });
-      waiting.catch(() => {});
-      await sandbox.request("start", { id: options.id });
-      const status = await waiting;
+      const status = await programStatus(sandbox, options.id);
+      await saver?.finish();
       await bridge?.finish();
       if (status.explanation !== undefined) log.warn(status.explanation);
       return exitCodeOf(status);
@@ -102,6 +166,42 @@ async function run(context: CommandContext, values: FlagValues<typeof flags>, ar
     throw programError(error);
   } finally {
     bridge?.restore();
+  }
+}
+
+async function launch(
+  launcher: SandboxLauncher,
+  options: SandboxOptions,
+  container: ContainerOptions,
+  restoring: Restoring | undefined,
+  log: CommandContext["log"],
+): Promise<SandboxHandle> {
+  const files = restoring?.image.files();
+  files?.catch(() => {});
+  const sandbox = await launcher.launch(options);
+  try {
+    if (restoring === undefined) await launcher.addContainer(sandbox, container);
+    else {
+      const { restoreImage } = await import("../image.ts");
+      const image = restoreImage(restoring, await files!);
+      for (const warning of (await launcher.restoreContainer(sandbox, container, image)).warnings) log.warn(warning);
+    }
+  } catch (error) {
+    await sandbox.kill();
+    throw error;
+  }
+  return sandbox;
+}
+
+async function programStatus(sandbox: SandboxHandle, id: string): Promise<ExitStatus> {
+  // Asked before the start: a short program may have taken the sandbox with it before a later question arrives.
+  const waiting = sandbox.request("wait", { id });
+  waiting.catch(() => {});
+  try {
+    await sandbox.request("start", { id });
+    return await waiting;
+  } catch (error) {
+    return afterSandbox(sandbox, error);
   }
 }
 

@@ -7,7 +7,8 @@
  */
 import { command } from "../command.ts";
 import { type CgroupStats, cgroupStats, SANDBOX_THREADS } from "../container/cgroup.ts";
-import type { Container, Containers } from "../container/lifecycle.ts";
+import type { Container } from "../container/container.ts";
+import type { Containers } from "../container/lifecycle.ts";
 import { requireState } from "../container/state.ts";
 import { parseDuration } from "../duration.ts";
 import { RuntimeError } from "../errors.ts";
@@ -40,13 +41,29 @@ export default command({
     }
     let killed = 0;
     for (let at = await current(containers, first.id); at !== null; at = await current(containers, first.id)) {
-      const { oomKills = 0 } = await print(at);
+      let host: CgroupStats;
+      try {
+        host = await print(at);
+      } catch (error) {
+        // It may have ended between the look and the question.
+        if (await endsWithin(containers, first.id, ENDING_MS)) return;
+        throw error;
+      }
+      const { oomKills = 0 } = host;
       if (oomKills > killed) context.out(`${JSON.stringify({ type: "oom", id: at.id })}\n`);
       killed = oomKills;
       await Bun.sleep(intervalMs);
     }
   },
 });
+
+/** A sandbox that does not answer any more may still be about to go. */
+const ENDING_MS = 2000;
+async function endsWithin(containers: Containers, id: string, ms: number): Promise<boolean> {
+  for (const end = Date.now() + ms; Date.now() < end; await Bun.sleep(20))
+    if ((await current(containers, id)) === null) return true;
+  return false;
+}
 
 /** The container while it has not ended. */
 async function current(containers: Containers, id: string): Promise<Container | null> {

@@ -3,13 +3,15 @@
  *
  * What the flags do not say is as in the container's own process. Fails with status 255, as runc's.
  */
+import { passSignals } from "../attached.ts";
 import { type CommandContext, command } from "../command.ts";
+import { checkConsole } from "../container/console.ts";
 import type { Containers, ExecOptions } from "../container/lifecycle.ts";
-import { checkConsole } from "../container/lifecycle.ts";
 import { describe, RuntimeError } from "../errors.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
 import { inheritedDescriptors } from "../inherited.ts";
-import { exitCodeOf, forwardSignals } from "../signals.ts";
+import { type ExitStatus, KILLED, type SandboxHandle } from "../sandbox.ts";
+import { exitCodeOf } from "../signals.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { TerminalBridge } from "../terminal.ts";
 import { preservedFds } from "./bundle-flags.ts";
@@ -41,11 +43,12 @@ export type ExecFlags = FlagValues<typeof flags>;
 export default command({
   name: "exec",
   summary: "run a program in a container",
-  args: "<container-id> [program] [argument...]",
-  description: `
-  runts exec c1 ls -la
-  runts exec -t -e TERM=xterm c1 sh
-  runts exec --process process.json --detach --pid-file pid c1`,
+  args: "<container-id> [program] [...argument]",
+  examples: [
+    "runts exec c1 ls -la",
+    "runts exec -t -e TERM=xterm c1 sh",
+    "runts exec --process process.json --detach --pid-file pid c1",
+  ],
   flags,
   stopAtPositional: true,
   async run(context, values, args) {
@@ -110,13 +113,22 @@ async function runAttached(
     bridge?.closeSlave();
     bridge?.connect();
     const full = containers.store.resolve(id);
-    const stopForwarding = forwardSignals((signal) => {
-      sandbox
-        .request("signal", { id: full, signal, pid })
-        .catch((error: unknown) => context.log.debug(describe(error)));
+    const silent = Promise.withResolvers<never>();
+    silent.promise.catch(() => {});
+    const stopForwarding = passSignals({
+      send: (signal) => sandbox.request("signal", { id: full, signal, pid }),
+      // The container is not this command's to end.
+      giveUp: () =>
+        silent.reject(
+          new RuntimeError(
+            "no-answer",
+            `the sandbox process ${sandbox.pid} does not answer; the program is left alone`,
+          ),
+        ),
+      log: context.log,
     });
     try {
-      const status = await sandbox.request("wait", { id: full, pid });
+      const status = await Promise.race([silent.promise, programStatus(sandbox, full, pid)]);
       await bridge?.finish();
       return exitCodeOf(status);
     } finally {
@@ -128,12 +140,28 @@ async function runAttached(
   }
 }
 
+/** All of a sandbox' processes are killed with it. */
+async function programStatus(sandbox: SandboxHandle, id: string, pid: number): Promise<ExitStatus> {
+  try {
+    return await sandbox.request("wait", { id, pid });
+  } catch (error) {
+    if (!(error instanceof RuntimeError) || error.code !== "sandbox") throw error;
+    // The connection ends a moment before the process.
+    for (let tries = 0; sandbox.isAlive() && tries < 100; tries++) await Bun.sleep(10);
+    if (sandbox.isAlive()) throw error;
+    return KILLED;
+  }
+}
+
 /** The process to run: --process as it is, or the container's with what the flags change. */
 export async function execProcess(spec: Spec, values: ExecFlags, args: readonly string[]): Promise<Process> {
   if (values.process !== undefined) {
     const { loadProcess } = await import("../spec/load.ts");
     const loaded = loadProcess(values.process);
     if (values.tty) loaded.terminal = true;
+    // As runc: a process that says nothing of capabilities has the container's.
+    if (loaded.capabilities === undefined && spec.process?.capabilities !== undefined)
+      loaded.capabilities = spec.process.capabilities;
     return loaded;
   }
   if (args.length === 0) throw usage("runts exec", "a program is needed, or --process");
@@ -161,6 +189,10 @@ export async function execProcess(spec: Spec, values: ExecFlags, args: readonly 
   return base;
 }
 
+/**
+ * As runc: inheritable capabilities are not added (CVE-2022-29162), and ambient ones, which cannot be without, only where
+ * the container's process has inheritable ones.
+ */
 async function addCapabilities(base: Process, names: readonly string[]): Promise<void> {
   const { allCapabilities } = await import("../spec/capabilities.ts");
   const full = names.map((name) => {
@@ -171,7 +203,8 @@ async function addCapabilities(base: Process, names: readonly string[]): Promise
     return capability;
   });
   base.capabilities ??= {};
-  for (const set of ["bounding", "effective", "permitted", "inheritable", "ambient"] as const)
+  const sets = ["bounding", "effective", "permitted"] as const;
+  for (const set of base.capabilities.inheritable === undefined ? sets : ([...sets, "ambient"] as const))
     base.capabilities[set] = [...new Set([...(base.capabilities[set] ?? []), ...full])];
 }
 

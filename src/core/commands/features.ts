@@ -43,7 +43,9 @@ const MOUNT_OPTIONS = [
 export default command({
   name: "features",
   summary: "tell what this runtime and this host can do",
-  description: "JSON, as the OCI runtime specification defines it; the annotations tell of platforms and plugins.",
+  description: `
+JSON, as the OCI runtime specification defines it; the annotations tell of
+platforms and plugins.`,
   run(context) {
     const { plugins } = context;
     const platforms = plugins.platforms.map((each) => {

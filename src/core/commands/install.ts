@@ -21,13 +21,12 @@ interface DaemonConfig {
 export const install = command({
   name: "install",
   summary: "register this executable with container engines",
-  args: "[runtime-flag...]",
+  args: "[...runtime-flag]",
   description: `
 Writes the runtime into Docker's daemon.json (everything else in it stays) and
 prints what to do for containerd, Podman, CRI-O and Kubernetes. What follows --
-are global flags that Docker shall give to runts:
-
-  runts install -- --platform ptrace`,
+are global flags that Docker shall give to runts.`,
+  examples: ["runts install -- --platform ptrace"],
   flags,
   stopAtPositional: true,
   run(context, { configFile, runtime }, args) {

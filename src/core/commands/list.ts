@@ -26,9 +26,11 @@ export default command({
       context.out(`${JSON.stringify(found.map(runcState))}\n`);
       return 0;
     }
+    // Where all have sandboxes of their own the table is runc's.
+    const pods = found.some((each) => each.sandboxId !== each.id);
     context.out(
       columns([
-        ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"],
+        ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER", ...(pods ? ["SANDBOX"] : [])],
         ...found.map((each) => [
           each.id,
           String(each.pid),
@@ -36,6 +38,7 @@ export default command({
           each.bundle,
           each.metadata.created,
           each.metadata.owner,
+          ...(pods ? [each.sandboxId] : []),
         ]),
       ]),
     );

@@ -1,6 +1,8 @@
 /** `runts ps ID`: the container's processes. The table shows the guest's numbers, the JSON those of the host. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { command } from "../command.ts";
+import type { Container } from "../container/container.ts";
+import { descendants } from "../container/process-ref.ts";
 import { flag } from "../flags.ts";
 import type { GuestProcess } from "../sandbox.ts";
 import { columns, formatSchema } from "./format.ts";
@@ -8,7 +10,7 @@ import { columns, formatSchema } from "./format.ts";
 export default command({
   name: "ps",
   summary: "list a container's processes",
-  args: "<container-id> [ps-option...]",
+  args: "<container-id> [...ps-option]",
   description: `
 The table is numbered as in the container. JSON is an array of process ids of
 the host, as runc prints it: those of the processes that hold the memory.`,
@@ -20,8 +22,7 @@ the host, as runc prints it: those of the processes that hold the memory.`,
     const containers = await context.containers();
     const processes = await containers.processes(id!);
     if (format === "json") {
-      const { sandboxPid } = containers.get(id!);
-      context.out(`${JSON.stringify(hostPids(processes, sandboxPid))}\n`);
+      context.out(`${JSON.stringify(hostPids(processes, containers.get(id!)))}\n`);
     } else context.out(psTable(processes, Date.now()));
   },
 });
@@ -63,7 +64,7 @@ function duration(ms: number): string {
 }
 
 /** Host pids of the stubs: the sandbox's children, known to it by the last number of NSpid. */
-function hostPids(processes: readonly GuestProcess[], sandboxPid: number): number[] {
+function hostPids(processes: readonly GuestProcess[], { sandboxPid, pid: own }: Container): number[] {
   const byInner = new Map<number, number>();
   for (const pid of descendants(sandboxPid)) {
     try {
@@ -75,24 +76,5 @@ function hostPids(processes: readonly GuestProcess[], sandboxPid: number): numbe
     }
   }
   const found = processes.flatMap(({ stubPid }) => byInner.get(stubPid) ?? []);
-  return found.length > 0 ? found : [sandboxPid];
-}
-
-function descendants(pid: number): number[] {
-  const found: number[] = [];
-  const queue = [pid];
-  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-    try {
-      for (const task of readdirSync(`/proc/${next}/task`)) {
-        const children = readFileSync(`/proc/${next}/task/${task}/children`, "utf8");
-        for (const child of children.split(" ").filter(Boolean).map(Number)) {
-          found.push(child);
-          queue.push(child);
-        }
-      }
-    } catch {
-      // Ended meanwhile.
-    }
-  }
-  return found;
+  return found.length > 0 ? found : [own];
 }

@@ -4,14 +4,21 @@
  * Attached (the default), the program has this command's input, output and terminal, gets its signals, and its exit
  * status is this command's. With --detach the command ends when the program runs.
  */
+import { afterSandbox, endSilentSandbox, passSignals } from "../attached.ts";
 import { type CommandContext, command } from "../command.ts";
-import { type Containers, checkConsole } from "../container/lifecycle.ts";
-import { describe } from "../errors.ts";
+import { checkConsole } from "../container/console.ts";
+import type { Container } from "../container/container.ts";
+import type { Containers, CreateOptions } from "../container/lifecycle.ts";
+import { describe, RuntimeError } from "../errors.ts";
 import { type FlagValues, flag } from "../flags.ts";
-import type { SandboxHandle } from "../sandbox.ts";
-import { exitCodeOf, forwardSignals } from "../signals.ts";
+import { type ExitStatus, KILLED, type SandboxHandle } from "../sandbox.ts";
+import { exitCodeOf } from "../signals.ts";
+import type { Spec } from "../spec/schema.ts";
 import { TerminalBridge } from "../terminal.ts";
 import { bundleFlags, preservedFds } from "./bundle-flags.ts";
+
+/** How long the process of a container that has ended may take to be gone. */
+const ENDING_MS = 1000;
 
 const flags = {
   ...bundleFlags,
@@ -31,20 +38,28 @@ export default command({
 
 async function run(context: CommandContext, values: FlagValues<typeof flags>, [id]: string[]) {
   const containers = await context.containers();
+  const options = createOptions(values, id!);
   if (values.detach) {
-    await runDetached(containers, values, id!);
+    await runDetached(containers, options);
     return 0;
   }
-  return runAttached(context, containers, values, id!);
+  const { loadSpec } = await import("../spec/load.ts");
+  const { resolve } = await import("node:path");
+  const { spec, warnings } = loadSpec(resolve(options.bundle));
+  for (const warning of warnings) context.log.warn(warning);
+  return runAttached(context, containers, { ...options, spec }, values.keep);
 }
 
-async function runDetached(containers: Containers, values: FlagValues<typeof flags>, id: string): Promise<void> {
-  const { sandbox } = await containers.create({ ...createOptions(values, id), detached: true });
-  await containers.start(id, sandbox);
+/** What `run` makes a container by, whether that begins or goes on from an image. */
+export type RunOptions = Omit<CreateOptions, "detached" | "terminal">;
+
+export async function runDetached(containers: Containers, options: RunOptions): Promise<void> {
+  const { sandbox } = await containers.create({ ...options, detached: true });
+  await containers.start(options.id, sandbox);
   sandbox.close();
 }
 
-function createOptions(values: FlagValues<typeof flags>, id: string) {
+function createOptions(values: FlagValues<typeof flags>, id: string): RunOptions {
   return {
     id,
     bundle: values.bundle || ".",
@@ -54,35 +69,31 @@ function createOptions(values: FlagValues<typeof flags>, id: string) {
   };
 }
 
-async function runAttached(
+export async function runAttached(
   context: CommandContext,
   containers: Containers,
-  values: FlagValues<typeof flags>,
-  id: string,
+  options: RunOptions & { spec: Spec },
+  keep: boolean,
 ): Promise<number> {
-  const options = createOptions(values, id);
-  const { loadSpec } = await import("../spec/load.ts");
-  const { resolve } = await import("node:path");
-  const { spec, warnings } = loadSpec(resolve(options.bundle));
-  for (const warning of warnings) context.log.warn(warning);
+  const { id, spec } = options;
   const terminal = spec.process?.terminal === true;
   checkConsole(terminal, { ...options, detached: false });
   const bridge = terminal ? TerminalBridge.open(await context.hostCalls(), spec.process?.consoleSize) : undefined;
   let sandbox: SandboxHandle | undefined;
   try {
-    ({ sandbox } = await containers.create({ ...options, detached: false, spec, terminal: bridge?.slave }));
+    const created = await containers.create({ ...options, detached: false, terminal: bridge?.slave });
+    ({ sandbox } = created);
+    const { container } = created;
     bridge?.closeSlave();
     bridge?.connect();
     const handle = sandbox;
-    const stopForwarding = forwardSignals((signal) => {
-      handle.request("signal", { id, signal }).catch((error: unknown) => context.log.debug(describe(error)));
+    const stopForwarding = passSignals({
+      send: (signal) => handle.request("signal", { id, signal }),
+      giveUp: () => endSilent(context, containers, handle, container),
+      log: context.log,
     });
     try {
-      // Asked before the start: a short program may have taken the sandbox with it before a later question arrives.
-      const waiting = handle.request("wait", { id });
-      waiting.catch(() => {});
-      await containers.start(id, handle);
-      const status = await waiting;
+      const status = await programStatus(containers, handle, container);
       await bridge?.finish();
       if (status.explanation !== undefined) context.log.warn(status.explanation);
       return exitCodeOf(status);
@@ -91,7 +102,61 @@ async function runAttached(
     }
   } finally {
     bridge?.restore();
-    if (sandbox !== undefined && !values.keep) await containers.delete(id, true);
+    if (sandbox !== undefined && !keep) await containers.delete(id, true);
     sandbox?.close();
   }
+}
+
+async function programStatus(
+  containers: Containers,
+  sandbox: SandboxHandle,
+  { id, sandboxId }: Container,
+): Promise<ExitStatus> {
+  // Asked before the start: a short program may have taken the sandbox with it before a later question arrives.
+  const waiting = sandbox.request("wait", { id });
+  waiting.catch(() => {});
+  try {
+    await containers.start(id, sandbox);
+    return await waiting;
+  } catch (error) {
+    if (sandboxId !== id) return joinerStatus(containers, id, error);
+    // Somebody has ended the container, or has saved it to go on elsewhere, and said so.
+    const said = () => (error instanceof RuntimeError && error.code === "sandbox" ? containers.endOf(id) : null);
+    const before = said();
+    if (before !== null) return before;
+    const status = await afterSandbox(sandbox, error);
+    return said() ?? status;
+  }
+}
+
+/** How a container has ended whose sandbox is not this command's, when that can be asked no more. */
+async function joinerStatus(containers: Containers, id: string, error: unknown): Promise<ExitStatus> {
+  if (!(error instanceof RuntimeError) || error.code !== "sandbox") throw error;
+  // The connection ends a moment before the process.
+  for (const end = Date.now() + ENDING_MS; Date.now() < end; await Bun.sleep(10)) {
+    const status = containers.endOf(id);
+    if (status !== null) return status;
+    // Deleted by force.
+    if (!containers.store.ids().includes(id)) return KILLED;
+  }
+  throw error;
+}
+
+/** Its sandbox does not take the signals: the container is ended, and with it, when that is its own, the sandbox. */
+function endSilent(
+  context: CommandContext,
+  containers: Containers,
+  sandbox: SandboxHandle,
+  { id, sandboxId }: Container,
+): void {
+  const end = () => containers.endByForce(id);
+  if (sandboxId === id) {
+    endSilentSandbox(sandbox, context.log, end);
+    return;
+  }
+  context.log.warn(`the sandbox process ${sandbox.pid} does not answer: the container is ended without it`);
+  // Closed, so that who waits for an answer goes on.
+  end()
+    .catch((error: unknown) => context.log.warn(describe(error)))
+    .finally(() => sandbox.close());
 }

@@ -9,8 +9,10 @@ import { defaultSpec } from "../spec/default.ts";
 export default command({
   name: "spec",
   summary: "write a config.json to begin with",
-  description: "It runs sh in a terminal, from the directory rootfs beside it. Arguments after -- are run instead.",
-  args: "[program] [argument...]",
+  description: `
+It runs sh in a terminal, from the directory rootfs beside it. Arguments after
+-- are run instead.`,
+  args: "[program] [...argument]",
   flags: {
     bundle: flag.string({ value: "DIR", short: "b", default: "", help: "directory to write to (default: this one)" }),
     rootless: flag.boolean({ help: "for a user without root's rights" }),

@@ -1,6 +1,6 @@
 /** `runts state ID`: the OCI state, with what runc adds to it. */
 import { command } from "../command.ts";
-import type { Container } from "../container/lifecycle.ts";
+import type { Container } from "../container/container.ts";
 
 export default command({
   name: "state",
@@ -12,7 +12,7 @@ export default command({
   },
 });
 
-/** runc's fields in runc's order; `list --format json` has them too. */
+/** runc's fields in runc's order, and for one that lives in another's sandbox, whose; `list --format json` has them too. */
 export function runcState(container: Container): object {
   const { metadata } = container;
   return {
@@ -25,5 +25,6 @@ export function runcState(container: Container): object {
     created: metadata.created,
     ...(container.spec.annotations === undefined ? {} : { annotations: container.spec.annotations }),
     owner: metadata.owner,
+    ...(container.sandboxId === container.id ? {} : { sandbox: container.sandboxId }),
   };
 }

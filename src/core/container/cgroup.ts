@@ -7,7 +7,7 @@
  * devices that its kernel implements); with --systemd-cgroup the directories are made where systemd would make them,
  * without asking it.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, promises, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { isErrno, RuntimeError } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -227,16 +227,46 @@ function settingsV2({ memory, cpu, pids, blockIO, unified }: Resources): Setting
   return settings;
 }
 
-/** Moves a process, all its threads and what it will start into the groups. */
-export function joinCgroups(directories: readonly string[], pid: number): void {
+/** Moves a process into the groups, by another thread: the host lets the first move after a while wait for 10 ms and more. */
+export async function joinCgroups(directories: readonly string[], pid: number): Promise<void> {
   for (const directory of directories) {
     const path = join(directory, "cgroup.procs");
     try {
-      writeFileSync(path, String(pid));
+      await promises.writeFile(path, String(pid));
     } catch (cause) {
-      throw new RuntimeError("host", `cannot put the sandbox into the cgroup ${directory}`, { path, cause });
+      throw new RuntimeError("host", `cannot put process ${pid} into the cgroup ${directory}`, { path, cause });
     }
   }
+}
+
+/** The group that is frozen, by itself or through one above it; undefined when none is. */
+export function frozenCgroup(directories: readonly string[]): string | undefined {
+  return directories.find((directory) => {
+    // Version 1, FREEZING too: nothing runs that has not been stopped yet for long.
+    const state = readOr(join(directory, "freezer.state"), "").trim();
+    if (state !== "") return state !== "THAWED";
+    // Version 2: what is asked, and what has come of it here or above.
+    return (
+      readOr(join(directory, "cgroup.freeze"), "").trim() === "1" ||
+      /^frozen 1$/m.test(readOr(join(directory, "cgroup.events"), ""))
+    );
+  });
+}
+
+/** Lets go on what somebody has frozen. What is frozen from further above stays so. */
+export function thawCgroups(directories: readonly string[], log: Log): void {
+  for (const directory of directories)
+    for (const [file, value] of [
+      ["freezer.state", "THAWED"],
+      ["cgroup.freeze", "0"],
+    ] as const) {
+      const path = join(directory, file);
+      try {
+        if (existsSync(path)) writeFileSync(path, value);
+      } catch (cause) {
+        log.debug(`cannot thaw ${path}: ${String(cause)}`);
+      }
+    }
 }
 
 /** Processes in the groups, by host pid. */
@@ -344,4 +374,18 @@ export function cgroupStats(directories: readonly string[]): CgroupStats {
   put("pidsLimit", number("pids.max"));
   put("oomKills", pairs("memory.events")["oom_kill"] ?? pairs("memory.oom_control")["oom_kill"]);
   return stats;
+}
+
+/** As with runc, nothing is started where it could not run. */
+export function requireThawed(id: string, cgroups: readonly string[]): void {
+  const frozen = frozenCgroup(cgroups);
+  if (frozen !== undefined)
+    throw new RuntimeError("wrong-state", `container's cgroup unexpectedly frozen: ${frozen}`, { id });
+}
+
+/** The directory, or the closest one above it that is there. */
+export function existingAbove(path: string): string {
+  let at = path;
+  while (!existsSync(at)) at = dirname(at);
+  return at;
 }

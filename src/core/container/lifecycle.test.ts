@@ -196,7 +196,7 @@ describe("bundles that are wrong are named before anything is made", () => {
     bench.writeSpec({ process: { cwd: "/", args: ["x"], capabilities: { bounding: ["CAP_KILL", "CAP_WISH"] } } });
     await create();
     expect(bench.log.lines).toEqual(["warning: process.capabilities: ignoring unknown CAP_WISH"]);
-    expect(bench.launcher.last.options.spec.process!.capabilities!.bounding).toEqual(["CAP_KILL"]);
+    expect(bench.launcher.last.containers[0]!.spec.process!.capabilities!.bounding).toEqual(["CAP_KILL"]);
   });
 });
 

@@ -7,47 +7,70 @@
  * directory that reads as a stopped container and nothing else.
  */
 
-import { closeSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { closeSync, existsSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import type { CommandContext } from "../command.ts";
 import { describe, MESSAGES, RuntimeError } from "../errors.ts";
-import { programError } from "../exec-error.ts";
+import { programError, startFailure } from "../exec-error.ts";
+import { checkRoot, inUserNamespace } from "../global-flags.ts";
 import type { HostCalls } from "../host-calls.ts";
+import { checkCpu, cpuFlags, type Restoring, restoreImage, savedContainers } from "../image.ts";
 import { inheritedDescriptors } from "../inherited.ts";
 import { chooseNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
-import type { ContainerStatus, ContainerView, OciState } from "../plugin.ts";
+import type { ContainerStatus } from "../plugin.ts";
 import type {
+  ContainerOptions,
   ExitStatus,
   GuestProcess,
   GuestStats,
-  LaunchOptions,
-  ProcessRef,
+  RestoreImage,
   SandboxHandle,
   SandboxLauncher,
+  SandboxOptions,
 } from "../sandbox.ts";
-import { ControlError } from "../sandbox.ts";
-import { wantedSandbox } from "../spec/cri.ts";
+import { ControlError, KILLED } from "../sandbox.ts";
+import { mergeResources } from "../spec/resources.ts";
+import { earlyMounts, sandboxNamespaces } from "../spec/sandbox-part.ts";
 import type { Process, Resources, Spec } from "../spec/schema.ts";
 import {
   applyResources,
   type CgroupHost,
   cgroupDirectories,
   detectCgroups,
-  joinCgroups,
+  existingAbove,
+  frozenCgroup,
   makeCgroups,
   removeCgroups,
+  requireThawed,
+  thawCgroups,
 } from "./cgroup.ts";
-import { isAlive, readStat } from "./process-ref.ts";
+import { checkConsole } from "./console.ts";
+import { Container, UNWANTED } from "./container.ts";
+import { leaveExitStatus, readExitStatus } from "./exit-status.ts";
+import { isJoiner, Joiners } from "./joiners.ts";
+import { findPlace, type Place, SHARES_NOTHING } from "./joining.ts";
+import { writePidFile } from "./pid-file.ts";
+import { ended, isAlive, waitedFor } from "./process-ref.ts";
 import { isLegal, requireState } from "./state.ts";
-import { checkId, type LockedContainer, type Metadata, Store } from "./store.ts";
+import { checkId, FORMAT, type LockedContainer, type Metadata, Store } from "./store.ts";
 
 /** The sandbox's answer to a second start. */
 const EBUSY = 16;
-/** File in the state directory: a forced delete waits for the lock. */
-const UNWANTED = "unwanted";
-/** How long a start that failed leaves its caller to wait for the container's process. */
-const REAP_TIMEOUT_MS = 500;
+const SIGKILL = 9;
+/** The sandbox' answers to a second pause and a second resume. */
+const NOTHING_TO_DO = { pause: EBUSY, resume: 22 } as const;
+/** How long a killed process may take to be gone. After the first of it, what is in its sandbox is thawed too. */
+const END_TIMEOUT_MS = 10_000;
+const END_SOON_MS = 500;
+/** How long the process of a container that has ended may take to be gone; of one that has perhaps. */
+const LAST_MOMENT_MS = 1000;
+const MOMENT_MS = 300;
+/** The answers of a sandbox that lacks the process, or the container, that it is asked about. */
+const ESRCH = 3;
+/** What a sandbox has to take on a SIGKILL, and then to carry it out; then it is killed itself. Less than 5 s together. */
+const KILL_ANSWER_MS = 2000;
+const KILL_DONE_MS = 2000;
 
 export interface CreateOptions {
   id: string;
@@ -63,6 +86,17 @@ export interface CreateOptions {
   terminal?: number | undefined;
   /** A spec that has been read already. */
   spec?: Spec;
+  /** What the container is filled with, in place of being begun; `spec` is given, too. */
+  restoring?: Restoring;
+}
+
+export interface CheckpointOptions {
+  leaveRunning: boolean;
+  /** Not with other containers in its sandbox. */
+  alone?: boolean;
+  directory: string;
+  /** Writes the image: to `directory`, but for a branch. */
+  save(container: Container, sandbox: SandboxHandle): Promise<void>;
 }
 
 export interface ExecOptions {
@@ -86,58 +120,23 @@ export interface ListEntry {
   error: Error | null;
 }
 
-/** A container as it is now. */
-export class Container implements ContainerView {
-  constructor(
-    readonly metadata: Metadata,
-    readonly status: ContainerStatus,
-    /** The state directory. */
-    private readonly directory: string,
-  ) {}
-
-  get id(): string {
-    return this.metadata.id;
-  }
-  get bundle(): string {
-    return this.metadata.bundle;
-  }
-  get spec(): Spec {
-    return this.metadata.spec;
-  }
-  get sandboxPid(): number {
-    return this.metadata.sandbox?.pid ?? 0;
-  }
-  get unwanted(): boolean {
-    return existsSync(join(this.directory, UNWANTED));
-  }
-  /** The host process that stands for the container; 0 when it has ended. */
-  get pid(): number {
-    return this.status === "stopped" ? 0 : (this.metadata.process?.pid ?? 0);
-  }
-  get state(): OciState {
-    return {
-      ociVersion: this.spec.ociVersion,
-      id: this.id,
-      status: this.status,
-      pid: this.pid,
-      bundle: this.bundle,
-      ...(this.spec.annotations === undefined ? {} : { annotations: this.spec.annotations }),
-    };
-  }
-}
-
 export class Containers {
+  private readonly joiners: Joiners;
+
   private constructor(
     private readonly context: CommandContext,
     readonly store: Store,
     private readonly host: HostCalls,
     private readonly launcher: () => Promise<SandboxLauncher>,
     private readonly cgroupHost: () => CgroupHost,
-  ) {}
+  ) {
+    this.joiners = new Joiners(store, host, launcher, context.log);
+  }
 
   /** `cgroupHost`: where cgroups are made; unit tests have none, since ids are the same in all of them. */
   static async open(context: CommandContext, cgroupHost: () => CgroupHost = detectCgroups): Promise<Containers> {
     const host = await context.hostCalls();
+    checkRoot(context.globals.root);
     return new Containers(context, new Store(resolve(context.globals.root), host), host, context.launcher, cgroupHost);
   }
 
@@ -165,10 +164,11 @@ export class Containers {
     return new Container(metadata, this.currentStatus(metadata), this.store.directory(metadata.id));
   }
 
-  /** What the metadata says, unless the process that it speaks of is gone, or its maker is. */
+  /** What the metadata says, unless the process that it speaks of is gone, or its sandbox or its maker is. */
   private currentStatus(metadata: Metadata): ContainerStatus {
-    const { status, process: ref } = metadata;
+    const { status, process: ref, sandbox } = metadata;
     if (status === "stopped") return status;
+    if (isJoiner(metadata) && sandbox !== null && !isAlive(sandbox)) return "stopped";
     if (ref !== null) return isAlive(ref) && (status !== "creating" || this.beingMade(metadata)) ? status : "stopped";
     return this.beingMade(metadata) ? status : "stopped";
   }
@@ -179,18 +179,47 @@ export class Containers {
 
   /** The sandbox of a container that is not stopped. */
   private async attach(container: Container): Promise<SandboxHandle> {
-    const { sandbox, sandboxId } = container.metadata;
+    const { sandbox } = container.metadata;
     if (sandbox === null || !isAlive(sandbox))
       throw new RuntimeError("wrong-state", MESSAGES.notRunning, { id: container.id });
-    return (await this.launcher()).attach(this.store.directory(sandboxId), sandbox);
+    return (await this.launcher()).attach(this.store.directory(container.id), sandbox);
   }
 
   private async withSandbox<T>(container: Container, use: (sandbox: SandboxHandle) => Promise<T>): Promise<T> {
-    const sandbox = await this.attach(container);
+    return this.explained(container.metadata, async () => {
+      const sandbox = await this.attach(container);
+      try {
+        return await use(sandbox);
+      } finally {
+        sandbox.close();
+      }
+    });
+  }
+
+  /** A sandbox that does not answer: why, as far as it is known, and what its owner can do. */
+  private async explained<T>(metadata: Metadata, use: () => Promise<T>): Promise<T> {
     try {
-      return await use(sandbox);
-    } finally {
-      sandbox.close();
+      return await use();
+    } catch (error) {
+      const { id, sandboxId, process: ref } = metadata;
+      // Its sandbox lives on when a joiner has ended between the look and the question.
+      const gone = error instanceof ControlError ? error.errno === ESRCH : isRuntimeError(error, "sandbox");
+      if (gone && isJoiner(metadata) && ref !== null && (await ended(ref, MOMENT_MS)))
+        throw new RuntimeError("wrong-state", MESSAGES.notRunning, { id });
+      if (!isRuntimeError(error, "no-answer")) throw error;
+      const frozen = frozenCgroup(this.cgroupsOfSandbox(metadata));
+      const why = frozen === undefined ? error.message : `${error.message}, its cgroup ${frozen} is frozen`;
+      const end = `"runts kill ${sandboxId} KILL" or "runts delete --force ${sandboxId}" ends it`;
+      throw new RuntimeError("no-answer", `${why}; ${end}`, { id });
+    }
+  }
+
+  private cgroupsOfSandbox(metadata: Metadata): readonly string[] {
+    if (!isJoiner(metadata)) return metadata.cgroups;
+    try {
+      return this.store.read(metadata.sandboxId).cgroups;
+    } catch {
+      return [];
     }
   }
 
@@ -207,8 +236,9 @@ export class Containers {
     const terminal = spec.process?.terminal === true;
     checkConsole(terminal, options);
     const platform = choosePlatform(context);
+    if (options.restoring !== undefined) checkCpu(options.restoring.image.manifest, await cpuFlags());
     const locked = this.store.create({
-      format: 1,
+      format: FORMAT,
       id: options.id,
       status: "creating",
       bundle,
@@ -221,33 +251,41 @@ export class Containers {
       cgroups: [],
       platform,
       network: globals.network,
+      ...(this.isOverlaid(options.restoring) ? { overlay: "memory" } : {}),
+      ...(options.restoring === undefined ? {} : { restored: true }),
     });
     const { metadata } = locked;
     let sandbox: SandboxHandle | undefined;
     const closeLater: number[] = [];
     try {
       await plugins.run("container:creating", { container: this.seen(locked), spec });
-      metadata.cgroups = this.planCgroups(spec, options.id);
+      const place = await this.findPlace(locked);
+      requirePart(options.id, options.restoring, place);
+      const planned = this.planCgroups(spec, options.id);
+      // Before they are ours: undoing removes those, and somebody else's frozen one is not to be removed.
+      requireThawed(options.id, planned.map(existingAbove));
+      metadata.cgroups = planned;
       locked.save();
       metadata.cgroups = makeCgroups(metadata.cgroups, spec.linux?.resources, this.cgroupsRequired(spec), log);
       locked.save();
 
       const stdio = this.openStdio(terminal, options, spec, closeLater);
-      sandbox = await this.launchOrJoin(locked, stdio.descriptors, terminal, options.detached);
-      metadata.sandbox ??= { pid: sandbox.pid, startTime: sandbox.startTime };
-      metadata.process ??= metadata.sandbox;
-      joinCgroups(metadata.cgroups, sandbox.pid);
-      locked.save();
+      const own = this.containerOptions(locked, stdio.descriptors, terminal);
+      sandbox =
+        place === null
+          ? await this.launch(locked, own, options.detached, options.restoring)
+          : await this.join(locked, own, place.share, options.restoring);
       if (stdio.master !== undefined) this.sendConsole(options.consoleSocket!, stdio.master);
 
       await plugins.run("container:create-runtime", { container: this.seen(locked) });
-      await plugins.run("container:create-container", { container: this.seen(locked) });
+      if (options.restoring === undefined)
+        await plugins.run("container:create-container", { container: this.seen(locked) });
       metadata.status = "created";
       locked.save();
-      if (options.detached) await sandbox.request("commit", {});
+      if (options.detached) await sandbox.request("commit", { id: options.id });
       await plugins.run("container:created", { container: this.seen(locked) });
       // Last: callers take it as the sign that create is complete.
-      if (options.pidFile !== undefined) writePidFile(options.pidFile, metadata.process.pid);
+      if (options.pidFile !== undefined) writePidFile(options.pidFile, metadata.process!.pid);
       return { container: this.seen(locked), sandbox };
     } catch (cause) {
       const error = programError(cause);
@@ -280,7 +318,9 @@ export class Containers {
   /** Without root's rights a container goes without cgroups, unless the spec asks for some. */
   private cgroupsRequired(spec: Spec): boolean {
     const { rootless } = this.context.globals;
-    const isRootless = rootless === "auto" ? process.geteuid!() !== 0 : rootless === "true" || rootless === "1";
+    // Root of somebody's user namespace has no more of the host's cgroups than who made that.
+    const mayNot = process.geteuid!() !== 0 || inUserNamespace();
+    const isRootless = rootless === "auto" ? mayNot : rootless === "true" || rootless === "1";
     return !isRootless && spec.linux?.cgroupsPath !== undefined;
   }
 
@@ -319,40 +359,148 @@ export class Containers {
       });
   }
 
-  private async launchOrJoin(
+  /** Where the container goes; one that joins is of its sandbox from now on. */
+  private async findPlace(locked: LockedContainer): Promise<Place | null> {
+    const { metadata } = locked;
+    const place = await findPlace(this.context, this.store, this.seen(locked), (id) => this.lookUp(id));
+    if (place === null) return null;
+    const { id, sandbox, platform, network } = place.sandbox;
+    Object.assign(metadata, { sandboxId: id, sandbox, platform, network });
+    return place;
+  }
+
+  /** A container by its exact id; null when there is none. */
+  private lookUp(id: string): Container | null {
+    checkId(id);
+    try {
+      return this.look(this.store.read(id));
+    } catch (error) {
+      if (error instanceof RuntimeError && error.code === "not-found") return null;
+      throw error;
+    }
+  }
+
+  private containerOptions(locked: LockedContainer, stdio: number[], terminal: boolean): ContainerOptions {
+    const { id, bundle, spec } = locked.metadata;
+    return {
+      id,
+      bundle,
+      spec,
+      overlay: locked.metadata.overlay ?? "none",
+      stdio,
+      terminal,
+      stateDirectory: locked.directory,
+      cgroups: [],
+      share: SHARES_NOTHING,
+      waiter: null,
+    };
+  }
+
+  /** As it was saved, or as is asked for. */
+  private isOverlaid(restoring: Restoring | undefined): boolean {
+    if (restoring === undefined) return this.context.globals.overlay;
+    return savedContainers(restoring.image)[restoring.part]!.overlay === "memory";
+  }
+
+  /** A sandbox of the container's own, which also stands for it. */
+  private async launch(
     locked: LockedContainer,
-    stdio: number[],
-    terminal: boolean,
+    own: ContainerOptions,
     detached: boolean,
+    restoring: Restoring | undefined,
   ): Promise<SandboxHandle> {
     const { globals, plugins } = this.context;
     const { metadata } = locked;
-    const found = await plugins.first("sandbox:find", { container: this.seen(locked) });
-    if (found !== undefined) return found;
-    const wanted = wantedSandbox(metadata.spec);
-    if (wanted !== null)
-      this.context.log.warn(`no plugin can join the sandbox ${wanted}: the container gets a sandbox of its own`);
-    const options: LaunchOptions = {
+    const options: SandboxOptions = {
       id: metadata.id,
-      bundle: metadata.bundle,
-      spec: metadata.spec,
-      overlay: globals.overlay ? "memory" : "none",
       platform: metadata.platform,
       network: chooseNetwork(globals, this.context.log),
       debug: globals.debug,
       strace: straceNames(globals["strace"]),
       // The container's standard error is its own: the kernel writes to it only when somebody wants to watch.
       debugLog: globals.debugLog ?? (globals.debug || globals["strace"] !== undefined ? null : "/dev/null"),
-      stateDirectory: locked.directory,
-      stdio,
-      terminal,
       plugins: plugins.sandboxPlugins(),
+      earlyMounts: earlyMounts(metadata.spec),
+      namespaces: sandboxNamespaces(metadata.spec, metadata.bundle),
+      terminal: own.terminal ? own.stdio[0]! : null,
+      cgroups: metadata.cgroups,
       dieWithParent: !detached,
+      clock: restoring?.image.manifest.clock ?? null,
     };
-    await plugins.run("sandbox:launching", { container: this.seen(locked), options });
-    const sandbox = await (await this.launcher()).launch(options);
-    for (const warning of sandbox.warnings ?? []) this.context.log.warn(warning);
+    const container = this.seen(locked);
+    await plugins.run("sandbox:launching", { container, options });
+    await plugins.run("container:adding", { container, options: own });
+    const launcher = await this.launcher();
+    // Pages are looked through while the sandbox starts.
+    const files = restoring?.image.files();
+    files?.catch(() => {});
+    const sandbox = await launcher.launch(options);
+    try {
+      const image = restoring === undefined ? null : restoreImage(restoring, await files!);
+      await this.add(launcher, sandbox, own, image);
+    } catch (error) {
+      await sandbox.kill();
+      throw error;
+    }
+    metadata.sandbox = { pid: sandbox.pid, startTime: sandbox.startTime };
+    metadata.process = metadata.sandbox;
+    locked.save();
     return sandbox;
+  }
+
+  /** The container goes into a sandbox that is there, and a waiter stands for it. */
+  private async join(
+    locked: LockedContainer,
+    own: ContainerOptions,
+    share: ContainerOptions["share"],
+    restoring: Restoring | undefined,
+  ): Promise<SandboxHandle> {
+    const { metadata } = locked;
+    const { sandboxId, sandbox: ref } = metadata;
+    if (straceNames(this.context.globals["strace"]) !== null)
+      this.context.log.warn(`--strace has no effect here: the sandbox ${sandboxId} traces as it was started`);
+    let sandbox: SandboxHandle | undefined;
+    try {
+      // First, since its way into the cgroups takes a while; the sandbox' own into the same is short after that.
+      const waiter = this.joiners.startWaiter(metadata.cgroups, own.terminal ? own.stdio[0]! : -1, ref!);
+      try {
+        metadata.process = waiter.process;
+        locked.save();
+        const launcher = await this.launcher();
+        const handle = await launcher.attach(this.store.directory(sandboxId), ref!);
+        sandbox = handle;
+        const options = { ...own, cgroups: metadata.cgroups, share, waiter: waiter.channel };
+        await this.context.plugins.run("container:adding", { container: this.seen(locked), options });
+        const image = restoring === undefined ? null : restoreImage(restoring, null);
+        await this.explained(metadata, () => this.add(launcher, handle, options, image, waiter.joined));
+        return handle;
+      } finally {
+        closeQuietly(waiter.channel);
+      }
+    } catch (error) {
+      // Closed, the connection takes with it what of the container there may be.
+      sandbox?.close();
+      await this.joiners.endByForce(metadata);
+      throw error;
+    }
+  }
+
+  private async add(
+    launcher: SandboxLauncher,
+    sandbox: SandboxHandle,
+    options: ContainerOptions,
+    image: RestoreImage | null,
+    ready?: Promise<void>,
+  ): Promise<void> {
+    const { warnings } =
+      image === null
+        ? await launcher.addContainer(sandbox, options, ready)
+        : await launcher.restoreContainer(sandbox, options, image, ready);
+    this.warn(warnings);
+  }
+
+  private warn(warnings: readonly string[]): void {
+    for (const warning of warnings) this.context.log.warn(warning);
   }
 
   /** Takes down what a failed create or start has made. Failures on the way are kept with the error. */
@@ -361,10 +509,11 @@ export class Containers {
     const { metadata } = locked;
     try {
       if (sandbox !== undefined) await this.endProcesses(metadata, sandbox);
-      else if (metadata.sandbox !== null) await this.endProcesses(metadata, null);
+      else if (metadata.sandbox !== null) await this.untilEnded(metadata);
     } catch (problem) {
       problems.push(problem);
     }
+    if (isJoiner(metadata)) sandbox?.close();
     await this.forget(locked, problems);
     // The spec has poststop hooks run after a failed hook too: the runtime environment had been made.
     if (sandbox !== undefined) await this.tellDeleted(metadata);
@@ -372,26 +521,35 @@ export class Containers {
 
   /** Ends the container's processes; the sandbox, too, when it is this container's own. */
   private async endProcesses(metadata: Metadata, sandbox: SandboxHandle | null): Promise<void> {
-    const own = metadata.sandboxId === metadata.id;
-    if (sandbox !== null && own) await sandbox.kill();
-    else if (sandbox !== null) await sandbox.request("destroy", { id: metadata.id });
-    else if (own && metadata.sandbox !== null && isAlive(metadata.sandbox)) this.host.kill(metadata.sandbox.pid, 9);
-    const ref = metadata.process;
-    if (ref === null) return;
-    const deadline = Date.now() + 10_000;
-    for (let pause = 1; isAlive(ref); pause = Math.min(pause * 2, 50)) {
-      if (Date.now() > deadline)
-        throw new RuntimeError("sandbox", `process ${ref.pid} of container ${metadata.id} does not end`, {
-          id: metadata.id,
-        });
-      await Bun.sleep(pause);
+    if (isJoiner(metadata)) await this.joiners.end(metadata, sandbox);
+    else {
+      this.killSandbox(metadata);
+      await sandbox?.kill();
     }
+    await this.untilEnded(metadata);
+  }
+
+  /** SIGKILL to a container's own sandbox, which need not answer any more. What is frozen can only die when thawed. */
+  private killSandbox({ sandbox, cgroups }: Metadata): void {
+    if (sandbox !== null) this.host.signalProcess(sandbox, SIGKILL);
+    thawCgroups(cgroups, this.context.log);
+  }
+
+  private async untilEnded(metadata: Metadata): Promise<void> {
+    const { id, process: ref, cgroups } = metadata;
+    if (ref === null || (await ended(ref, END_SOON_MS))) return;
+    // A sandbox process ends after all that is in it, and what is frozen there does not.
+    if (!isJoiner(metadata)) for (const each of this.store.joiners(id)) thawCgroups(each.cgroups, this.context.log);
+    if (await ended(ref, END_TIMEOUT_MS)) return;
+    const frozen = frozenCgroup(cgroups);
+    const why = frozen === undefined ? "" : `: its cgroup ${frozen} is frozen from above`;
+    throw new RuntimeError("sandbox", `process ${ref.pid} of container ${id} does not end${why}`, { id });
   }
 
   /** Removes cgroups and state directory. */
   private async forget(locked: LockedContainer, problems: unknown[]): Promise<void> {
     const { metadata } = locked;
-    const left = await removeCgroups(metadata.cgroups);
+    const left = await removeCgroups(isJoiner(metadata) ? this.joiners.ownGroups(metadata) : metadata.cgroups);
     if (left.length > 0) problems.push(new Error(`cgroup ${left[0]} cannot be removed`));
     metadata.status = "stopped";
     try {
@@ -416,11 +574,12 @@ export class Containers {
     try {
       const container = this.look(metadata);
       requireState("start", container.id, container.status);
-      const sandbox = attached ?? (await this.attach(container));
+      requireThawed(container.id, metadata.cgroups);
+      const sandbox = attached ?? (await this.explained(metadata, () => this.attach(container)));
       try {
-        await plugins.run("container:starting", { container });
+        if (metadata.restored === undefined) await plugins.run("container:starting", { container, sandbox });
         try {
-          await sandbox.request("start", { id: container.id });
+          await this.explained(metadata, () => sandbox.request("start", { id: container.id }));
         } catch (cause) {
           if (cause instanceof ControlError && cause.errno === EBUSY) {
             // An earlier start was killed after the sandbox had heard of it.
@@ -434,7 +593,10 @@ export class Containers {
         metadata.status = "running";
         locked.save();
       } catch (error) {
-        if (metadata.status !== "running") {
+        // A sandbox that does not answer may still do it, and can be asked again.
+        const unknown = error instanceof RuntimeError && error.code === "no-answer";
+        if (unknown && attached === undefined) sandbox.close();
+        else if (metadata.status !== "running") {
           await this.undo(locked, sandbox, error);
           if (attached === undefined) await waitedFor(metadata.process);
         }
@@ -449,6 +611,11 @@ export class Containers {
 
   /** A failing poststart hook ends the container since runtime-spec 1.3; before, it is a warning. */
   private async tellStarted(locked: LockedContainer, sandbox: SandboxHandle): Promise<void> {
+    if (locked.metadata.restored !== undefined) {
+      const errors = await this.context.plugins.runAll("container:restored", { container: this.seen(locked) });
+      this.warn(errors.map(describe));
+      return;
+    }
     try {
       await this.context.plugins.run("container:started", { container: this.seen(locked) });
     } catch (error) {
@@ -466,28 +633,35 @@ export class Containers {
     const container = this.get(text);
     if (container.status !== "stopped") {
       try {
-        return await this.withSandbox(container, (sandbox) =>
+        const status = await this.withSandbox(container, (sandbox) =>
           sandbox.request("wait", { id: container.id, ...(pid === undefined ? {} : { pid }) }),
         );
+        // Who is told of the end finds the container stopped.
+        const { process: ref } = container.metadata;
+        if (pid === undefined && ref !== null) await ended(ref, LAST_MOMENT_MS);
+        return status;
       } catch (error) {
         // It may have ended between our look and our question, or died with its answer unsent.
-        if (pid !== undefined || !(error instanceof RuntimeError)) throw error;
+        if (pid !== undefined || !(error instanceof RuntimeError) || error.code === "no-answer") throw error;
       }
     }
-    const status = this.exitStatus(container.id);
+    const status = this.exitStatus(container);
     if (pid !== undefined || status === null)
       throw new RuntimeError("wrong-state", MESSAGES.notRunning, { id: container.id });
     return status;
   }
 
-  /** What the sandbox has left of how a container ended. */
-  exitStatus(id: string): ExitStatus | null {
-    try {
-      const value = JSON.parse(readFileSync(join(this.store.directory(id), "exit.json"), "utf8")) as ExitStatus;
-      return typeof value.exitCode === "number" && typeof value.signal === "number" ? value : null;
-    } catch {
-      return null;
-    }
+  /** How a container ended; null while it has not, or when nobody knows: it may be deleted. */
+  endOf(id: string): ExitStatus | null {
+    const container = this.lookUp(id);
+    return container === null ? null : this.exitStatus(container);
+  }
+
+  private exitStatus({ metadata }: Container): ExitStatus | null {
+    const said = readExitStatus(this.store.directory(metadata.id));
+    if (said !== null || !isJoiner(metadata)) return said;
+    // Killed with its sandbox, or its waiter was, and the sandbox has not come to it yet.
+    return metadata.process !== null && this.currentStatus(metadata) === "stopped" ? KILLED : null;
   }
 
   // ---- exec, kill, pause, resume, update ----
@@ -497,28 +671,34 @@ export class Containers {
     plugins.requireAll();
     const container = this.get(text);
     if (!(options.ignorePaused && container.status === "paused")) requireState("exec", container.id, container.status);
-    const sandbox = await this.attach(container);
+    requireThawed(container.id, container.metadata.cgroups);
+    return this.execIn(container, options);
+  }
+
+  private async execIn(container: Container, options: ExecOptions): Promise<ExecSession> {
+    const { plugins } = this.context;
+    const sandbox = await this.explained(container.metadata, () => this.attach(container));
     const pair = new Int32Array(2);
-    // The process that stands for this one on the host: callers reap it and take its exit code.
-    const needsWaiter = options.detached || options.pidFile !== undefined;
+    // The process that stands for this one on the host: callers reap it and take its exit code, its terminal tells it of ^C.
+    const terminal = options.process.terminal === true ? options.stdio[0]! : -1;
+    const needsWaiter = options.detached || options.pidFile !== undefined || terminal >= 0;
     try {
       if (needsWaiter) {
         const result = this.host.socketPair(pair);
         if (result < 0) throw new RuntimeError("host", `cannot make a socket pair (errno ${-result})`);
       }
-      const { pid } = await sandbox.request(
-        "exec",
-        {
-          id: container.id,
-          process: options.process,
-          terminal: options.process.terminal === true,
-          notify: needsWaiter,
-          ignorePaused: options.ignorePaused,
-        },
-        needsWaiter ? [...options.stdio, pair[1]!] : options.stdio,
+      const params = {
+        id: container.id,
+        process: options.process,
+        terminal: options.process.terminal === true,
+        notify: needsWaiter,
+        ignorePaused: options.ignorePaused,
+      };
+      const { pid } = await this.explained(container.metadata, () =>
+        sandbox.request("exec", params, needsWaiter ? [...options.stdio, pair[1]!] : options.stdio),
       );
       if (needsWaiter) {
-        const waiter = this.host.spawnWaiter(pair[0]!);
+        const waiter = this.host.spawnWaiter(pair[0]!, terminal, container.metadata.sandbox?.pid ?? 0);
         if (waiter < 0) throw new RuntimeError("host", `cannot start a waiting process (errno ${-waiter})`);
         if (options.pidFile !== undefined) writePidFile(options.pidFile, waiter);
       }
@@ -539,21 +719,61 @@ export class Containers {
     // Obsolete and silent on a container that has ended, as with runc.
     if (options.all === true && container.status === "stopped") return;
     requireState("kill", container.id, container.status);
-    const { all, pid } = options;
+    if (signal === SIGKILL && options.pid === undefined) await this.end(container, options.all ?? false);
+    else await this.explained(container.metadata, () => this.signal(container, signal, options));
+  }
+
+  private async signal(
+    container: Container,
+    signal: number,
+    { all, pid }: { all?: boolean; pid?: number },
+    limitMs?: number,
+  ): Promise<void> {
     const sandbox = await this.attachRunning(container);
     try {
-      await sandbox.request("signal", {
+      const params = {
         id: container.id,
         signal,
         ...(all === undefined ? {} : { all }),
         ...(pid === undefined ? {} : { pid }),
-      });
+      };
+      await sandbox.request("signal", params, [], limitMs);
     } catch (error) {
       // A deadly signal may take the sandbox before it can answer.
       if (error instanceof ControlError || sandbox.isAlive()) throw error;
     } finally {
       sandbox.close();
     }
+  }
+
+  /** SIGKILL to the container as a whole: by its kernel's hand, or by the host's where that does nothing. */
+  private async end(container: Container, all: boolean): Promise<void> {
+    const { metadata } = container;
+    thawCgroups(metadata.cgroups, this.context.log);
+    await this.explained(metadata, async () => {
+      try {
+        await this.signal(container, SIGKILL, { all }, KILL_ANSWER_MS);
+        if (metadata.process === null || (await ended(metadata.process, KILL_DONE_MS))) return;
+      } catch (error) {
+        if (error instanceof RuntimeError && error.code === "wrong-state") throw error;
+        // To say that it has ended while stubs of it may run would not be true.
+        if (isJoiner(metadata) && this.joiners.ownGroups(metadata).length === 0) throw error;
+        this.context.log.debug(describe(error));
+      }
+      // Without a cgroup of its own it is left to its kernel, which has taken the signal.
+      if (!isJoiner(metadata) || this.joiners.ownGroups(metadata).length > 0) await this.endByForce(container.id);
+    });
+  }
+
+  /** Ends a container without asking its kernel: with its sandbox when that is its own, else by what is its own. */
+  async endByForce(id: string): Promise<void> {
+    const metadata = this.store.read(id);
+    if (isJoiner(metadata)) await this.joiners.endByForce(metadata);
+    else {
+      leaveExitStatus(this.store.directory(id), KILLED);
+      this.killSandbox(metadata);
+    }
+    await this.untilEnded(metadata);
   }
 
   /** Like attach; a container that ends at this moment is one that does not run. */
@@ -578,7 +798,12 @@ export class Containers {
     try {
       const container = this.look(locked.metadata);
       requireState(verb, container.id, container.status);
-      await this.withSandbox(container, (sandbox) => sandbox.request(verb, { id: container.id }));
+      try {
+        await this.withSandbox(container, (sandbox) => sandbox.request(verb, { id: container.id }));
+      } catch (error) {
+        // Done by a command that was killed, or that had given up, before it could note it.
+        if (!(error instanceof ControlError && error.errno === NOTHING_TO_DO[verb])) throw error;
+      }
       // A container that was paused before its start goes back to created.
       const back = verb === "resume" && locked.metadata.pausedFrom === "created" ? "created" : after;
       if (verb === "pause") locked.metadata.pausedFrom = container.status;
@@ -590,6 +815,80 @@ export class Containers {
     } finally {
       locked.unlock();
     }
+  }
+
+  // ---- checkpoint ----
+
+  /** Saves a container. It goes on with `leaveRunning`, or when it could not be saved; else it is stopped then. */
+  async checkpoint(text: string, options: CheckpointOptions): Promise<void> {
+    const locked = await this.store.lock(this.store.resolve(text));
+    const { metadata } = locked;
+    try {
+      const container = this.look(metadata);
+      requireState("checkpoint", container.id, container.status);
+      this.requireFirst(metadata);
+      if (options.alone === true) this.requireAlone(metadata);
+      requireThawed(container.id, metadata.cgroups);
+      await this.withSandbox(container, async (sandbox) => {
+        try {
+          await options.save(container, sandbox);
+        } catch (error) {
+          if (!options.leaveRunning) await this.goOn(sandbox, container.id);
+          throw error;
+        }
+        if (!options.leaveRunning) await this.endSaved(locked, sandbox);
+      });
+      const { directory } = options;
+      const event = { container: this.seen(locked), directory };
+      this.warn((await this.context.plugins.runAll("container:checkpointed", event)).map(describe));
+    } finally {
+      locked.unlock();
+    }
+  }
+
+  /** What is saved is a sandbox, with all its containers. */
+  private requireFirst({ id, sandboxId }: Metadata): void {
+    if (sandboxId !== id)
+      throw new RuntimeError(
+        "unsupported",
+        `container ${id} lives in the sandbox ${sandboxId}, which is saved as a whole: "runts checkpoint ${sandboxId}"`,
+        { id },
+      );
+  }
+
+  private requireAlone({ id }: Metadata): void {
+    const others = this.store.joiners(id).filter((each) => this.currentStatus(each) !== "stopped");
+    if (others.length > 0)
+      throw new RuntimeError(
+        "unsupported",
+        `other containers live in the sandbox of ${id} (${others.map((each) => each.id).join(", ")}): pods cannot be branched`,
+        { id },
+      );
+  }
+
+  private async goOn(sandbox: SandboxHandle, id: string): Promise<void> {
+    try {
+      await sandbox.request("checkpointed", { id, keep: true });
+    } catch (error) {
+      // When the connection is closed it goes on all the same.
+      this.context.log.debug(describe(error));
+    }
+  }
+
+  /** The image is whole: the container ends. */
+  private async endSaved(locked: LockedContainer, sandbox: SandboxHandle): Promise<void> {
+    const { metadata, directory } = locked;
+    leaveExitStatus(directory, { exitCode: 0, signal: 0 });
+    try {
+      await sandbox.request("checkpointed", { id: metadata.id, keep: false });
+    } catch (error) {
+      // It may be gone before it has answered.
+      this.context.log.debug(describe(error));
+    }
+    if (!(await ended(metadata.process!, END_SOON_MS))) this.killSandbox(metadata);
+    await this.untilEnded(metadata);
+    metadata.status = "stopped";
+    locked.save();
   }
 
   /** New limits, on the host's cgroups and in the guest kernel. What is not named stays. */
@@ -656,15 +955,13 @@ export class Containers {
       const container = this.look(metadata);
       if (!force) requireState("delete", id, container.status);
       const problems: unknown[] = [];
-      const sandbox =
-        container.status === "stopped" || metadata.sandboxId === id
-          ? null
-          : await this.attach(container).catch(() => null);
-      await this.endProcesses(metadata, sandbox);
-      sandbox?.close();
+      await this.endProcesses(metadata, null);
       await this.forget(locked, problems);
       for (const problem of problems) this.context.log.warn(describe(problem));
       await this.tellDeleted(metadata);
+      // Still listed: who is told that it is gone makes it anew, and cannot.
+      if (existsSync(locked.directory))
+        throw new RuntimeError("host", `the state of container ${id} cannot be removed`, { id });
     } finally {
       locked.unlock();
     }
@@ -675,8 +972,9 @@ export class Containers {
   private killFirst(id: string): void {
     try {
       writeFileSync(join(this.store.directory(id), UNWANTED), "");
-      const { sandbox, sandboxId } = this.store.read(id);
-      if (sandboxId === id && sandbox !== null && isAlive(sandbox)) this.host.kill(sandbox.pid, 9);
+      const metadata = this.store.read(id);
+      if (!isJoiner(metadata)) this.killSandbox(metadata);
+      else if (metadata.process !== null) this.host.signalProcess(metadata.process, SIGKILL);
     } catch (error) {
       this.context.log.debug(describe(error));
     }
@@ -696,65 +994,26 @@ export class Containers {
   }
 }
 
-/** runc's rules for terminals and console sockets. */
-export function checkConsole(
-  terminal: boolean,
-  options: { detached: boolean; consoleSocket?: string | undefined },
-): void {
-  if (options.detached && terminal && !options.consoleSocket)
-    throw new RuntimeError("usage", MESSAGES.needsConsoleSocket);
-  if ((!options.detached || !terminal) && options.consoleSocket)
-    throw new RuntimeError("usage", MESSAGES.uselessConsoleSocket);
-  if (options.consoleSocket) {
-    const stat = statSync(options.consoleSocket, { throwIfNoEntry: false });
-    if (!stat?.isSocket())
-      throw new RuntimeError(
-        "host",
-        `console socket ${options.consoleSocket}: ${stat ? "not a socket" : "no such file"}`,
-        {
-          path: options.consoleSocket,
-        },
-      );
-  }
+/** The first container of an image begins a sandbox; others go into one that waits for them. */
+function requirePart(id: string, restoring: Restoring | undefined, place: Place | null): void {
+  if (restoring === undefined) return;
+  const { image, part } = restoring;
+  if (place !== null && part === 0)
+    throw new RuntimeError(
+      "unsupported",
+      `${id} cannot go into the sandbox ${place.sandbox.id}: in the image it had one of its own`,
+      { id },
+    );
+  if (place === null && part !== 0)
+    throw new RuntimeError(
+      "unsupported",
+      `${id} cannot have a sandbox of its own: in the image it lived in that of ${image.container.id}; the annotations of its bundle are to name the restored one`,
+      { id },
+    );
 }
 
-/** runc's words around a program that cannot be started. */
-function startFailure(error: RuntimeError): RuntimeError {
-  return new RuntimeError(error.code, `unable to start container process: ${error.message}`, { exitCode: 1 });
-}
-
-/**
- * Waits until the process' parent has waited for it, for a moment at most: not every parent does. A caller that is the
- * parent (containerd's shim) then knows of the end before it hears of the error, and lets the container be deleted.
- */
-async function waitedFor(ref: ProcessRef | null): Promise<void> {
-  const deadline = Date.now() + REAP_TIMEOUT_MS;
-  while (ref !== null && readStat(ref.pid)?.startTime === ref.startTime && Date.now() < deadline) await Bun.sleep(2);
-}
-
-/** Decimal digits and nothing else, complete from the first moment on. */
-export function writePidFile(path: string, pid: number): void {
-  const temporary = join(dirname(path), `.${basename(path)}`);
-  try {
-    writeFileSync(temporary, String(pid), { mode: 0o644 });
-    renameSync(temporary, path);
-  } catch (cause) {
-    throw new RuntimeError("host", `cannot write the pid file ${path}`, { path, cause });
-  }
-}
-
-/** Groups of `more` replace single fields of `old`. */
-export function mergeResources(old: Resources | undefined, more: Resources): Resources {
-  const merged: Record<string, unknown> = { ...old };
-  for (const [group, fields] of Object.entries(more)) {
-    const before = merged[group];
-    merged[group] =
-      typeof fields === "object" && !Array.isArray(fields) && typeof before === "object" && before !== null
-        ? { ...before, ...fields }
-        : fields;
-  }
-  return merged as Resources;
-}
+const isRuntimeError = (error: unknown, code: RuntimeError["code"]): error is RuntimeError =>
+  error instanceof RuntimeError && error.code === code;
 
 function closeQuietly(fd: number): void {
   try {

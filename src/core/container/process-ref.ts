@@ -1,6 +1,9 @@
 /** Whether a host process still is the one that was noted: by number and start time, which no later process has. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import type { ProcessRef } from "../sandbox.ts";
+
+/** How long a start that failed leaves its caller to wait for the container's process. */
+const REAP_TIMEOUT_MS = 500;
 
 interface Stat {
   state: string;
@@ -28,4 +31,43 @@ export function isAlive(ref: ProcessRef): boolean {
 
 export function processRef(pid: number): ProcessRef {
   return { pid, startTime: readStat(pid)?.startTime ?? 0 };
+}
+
+/** Children of a process' threads, and theirs. */
+export function descendants(pid: number): number[] {
+  const found: number[] = [];
+  const queue = [pid];
+  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+    try {
+      for (const task of readdirSync(`/proc/${next}/task`)) {
+        const children = readFileSync(`/proc/${next}/task/${task}/children`, "utf8");
+        for (const child of children.split(" ").filter(Boolean).map(Number)) {
+          found.push(child);
+          queue.push(child);
+        }
+      }
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+  return found;
+}
+
+/** Waits until a process is gone. False: it is not. */
+export async function ended(ref: ProcessRef, timeoutMs: number): Promise<boolean> {
+  const deadline = Date.now() + timeoutMs;
+  for (let pause = 1; isAlive(ref); pause = Math.min(pause * 2, 50)) {
+    if (Date.now() > deadline) return false;
+    await Bun.sleep(pause);
+  }
+  return true;
+}
+
+/**
+ * Waits until the process' parent has waited for it, for a moment at most: not every parent does. A caller that is the
+ * parent (containerd's shim) then knows of the end before it hears of the error, and lets the container be deleted.
+ */
+export async function waitedFor(ref: ProcessRef | null): Promise<void> {
+  const deadline = Date.now() + REAP_TIMEOUT_MS;
+  while (ref !== null && readStat(ref.pid)?.startTime === ref.startTime && Date.now() < deadline) await Bun.sleep(2);
 }

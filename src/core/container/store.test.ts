@@ -24,7 +24,7 @@ beforeEach(() => {
 afterEach(() => rmSync(join(root, ".."), { recursive: true, force: true }));
 
 const metadata = (id: string): Metadata => ({
-  format: 1,
+  format: 2,
   id,
   status: "created",
   bundle: "/b",
@@ -99,7 +99,7 @@ describe("corrupt metadata is an error that names the file (CONTRACT row 5)", ()
     ["", "not valid JSON"],
     ["{", "not valid JSON"],
     ["null", "expected an object"],
-    ["{}", "format undefined is not 1"],
+    ["{}", "format undefined is not 2"],
     [JSON.stringify({ ...metadata("c"), id: "other" }), "it is that of other"],
     [JSON.stringify({ ...metadata("c"), status: 1 }), "status: expected string"],
     [JSON.stringify({ ...metadata("c"), process: { pid: "1" } }), "process: expected pid and startTime"],

@@ -30,14 +30,19 @@ import type { ContainerStatus } from "../plugin.ts";
 import type { ProcessRef } from "../sandbox.ts";
 import type { Spec } from "../spec/schema.ts";
 
-const FORMAT = 1;
+/**
+ * Of what is written now, and of what can be read. 1: the container has a sandbox that takes no others. Those of containers
+ * that were made by an older version of this program can be looked at, ended and deleted.
+ */
+export const FORMAT = 2;
+const FORMATS: readonly unknown[] = [1, FORMAT];
 /** Longest id: it must be a file name, with room for the prefixes above. */
 const ID_MAX = 200;
 const LOCK_TIMEOUT_MS = 20_000;
 
 /** What is kept of a container. */
 export interface Metadata {
-  format: typeof FORMAT;
+  format: 1 | typeof FORMAT;
   id: string;
   /** As last written; what it is now also depends on whether `process` lives, see currentStatus. */
   status: ContainerStatus;
@@ -57,6 +62,10 @@ export interface Metadata {
   cgroups: string[];
   platform: string;
   network: string;
+  /** Writes stay in memory (`--overlay`). */
+  overlay?: "memory";
+  /** It is what an image says; its start lets it go on. */
+  restored?: true;
 }
 
 export function checkId(id: string): void {
@@ -138,6 +147,18 @@ export class Store {
       if (isErrno(error, "ENOENT")) return [];
       throw error;
     }
+  }
+
+  /** The other containers that live in the sandbox of this one. Those that cannot be read are left out. */
+  joiners(sandboxId: string): Metadata[] {
+    return this.ids().flatMap((id) => {
+      try {
+        const metadata = id === sandboxId ? null : this.read(id);
+        return metadata?.sandboxId === sandboxId ? [metadata] : [];
+      } catch {
+        return [];
+      }
+    });
   }
 
   /** Waits for the lock of a container, then reads it. `onBusy` is called again and again while another has it. */
@@ -267,7 +288,7 @@ function parseMetadata(text: string, id: string, path: string): Metadata {
     throw corrupt("not valid JSON", cause);
   }
   if (typeof value !== "object" || value === null) throw corrupt("expected an object");
-  if (value.format !== FORMAT) throw corrupt(`format ${value.format} is not ${FORMAT}`);
+  if (!FORMATS.includes(value.format)) throw corrupt(`format ${value.format} is not ${FORMAT}`);
   if (value.id !== id) throw corrupt(`it is that of ${value.id}`);
   for (const name of ["status", "bundle", "created", "owner", "sandboxId", "platform", "network"] as const)
     if (typeof value[name] !== "string") throw corrupt(`${name}: expected string`);

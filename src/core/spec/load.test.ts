@@ -81,7 +81,7 @@ describe("what does not apply is a warning", () => {
     [{ process: { ...PROCESS, selinuxLabel: "x" } }, "process.selinuxLabel does not apply"],
     [{ mounts: [{ destination: "tmp", type: "tmpfs" }] }, 'mounts.0.destination: "tmp" is not absolute'],
     [
-      { linux: { namespaces: [{ type: "ipc", path: "/proc/1/ns/ipc" }] } },
+      { linux: { namespaces: [{ type: "time", path: "/proc/1/ns/time" }] } },
       "linux.namespaces.0: a guest kernel cannot join",
     ],
   ];

@@ -1,5 +1,5 @@
 /** Reads and checks a bundle's config.json (and process.json, resources): every problem names the file and the path. */
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import * as v from "valibot";
 import { checkMessage } from "../check.ts";
@@ -24,9 +24,12 @@ export function loadSpec(bundle: string): LoadedSpec {
   if (problem !== null) throw new RuntimeError("invalid-spec", `${path}: ${problem}`, { path });
 
   const root = spec.root!;
-  root.path = resolve(bundle, root.path);
+  root.path = resolve(existsSync(bundle) ? realpathSync(bundle) : bundle, root.path);
   if (!existsSync(root.path))
     throw new RuntimeError("invalid-spec", `invalid rootfs: stat ${root.path}: no such file or directory`, { path });
+  // As runc: the bundle may be reached through a link, what is in it is what it seems.
+  if (realpathSync(root.path) !== root.path)
+    throw new RuntimeError("invalid-spec", "invalid rootfs: not an absolute path, or a symlink", { path });
   if (!statSync(root.path).isDirectory())
     throw new RuntimeError("invalid-spec", `invalid rootfs: ${root.path}: not a directory`, { path });
   for (const mount of spec.mounts ?? []) {
@@ -50,11 +53,19 @@ export function parseResources(text: string, path: string): Resources {
   return parse(resourcesSchema, text, path);
 }
 
+/** Go's encoders write null for what is absent. What seccomp compares arguments with keeps all its digits. */
+function revive(key: string, value: unknown, context?: { source: string }): unknown {
+  if (value === null) return undefined;
+  const exact = key === "value" || key === "valueTwo";
+  return exact && typeof value === "number" && !Number.isSafeInteger(value) && context !== undefined
+    ? context.source
+    : value;
+}
+
 function parse<S extends v.GenericSchema>(schema: S, text: string, path: string): v.InferOutput<S> {
   let json: unknown;
   try {
-    // Go's encoders write null for what is absent.
-    json = JSON.parse(text, (_key, value: unknown) => (value === null ? undefined : value));
+    json = JSON.parse(text, revive);
   } catch (cause) {
     throw new RuntimeError("invalid-spec", `${path}: not valid JSON`, { path, cause });
   }

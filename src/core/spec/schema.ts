@@ -4,8 +4,8 @@
  * Source: OCI runtime-spec 1.3 (config.md, config-linux.md). Invariant: unknown properties are dropped, not refused; a
  * property of the wrong type is an error. What a value means (is that capability known?) is not decided here, see
  * validate.ts. `null` counts as absent (callers written in Go emit it), which check.ts sees to before these run.
- * Gaps: the parts for other systems than Linux are not described. 64-bit numbers above 2^53 lose their low bits, which
- * matters for no field (limits that large mean "none").
+ * Gaps: the parts for other systems than Linux are not described. 64-bit numbers above 2^53 lose their low bits but in
+ * seccomp's arguments (limits that large mean "none").
  */
 import * as v from "valibot";
 
@@ -14,6 +14,16 @@ const strings = v.array(str);
 const bool = v.boolean();
 const int = v.pipe(v.number(), v.integer());
 const uint = v.pipe(v.number(), v.integer(), v.minValue(0));
+/** 64 bits of which all count: above 2^53 the digits, as load.ts leaves them. */
+const u64 = v.union([
+  v.pipe(uint, v.safeInteger()),
+  v.pipe(
+    str,
+    v.regex(/^\d{1,20}$/, "expected an integer"),
+    // The checks before it have been made, not obeyed.
+    v.check((digits) => /^\d+$/.test(digits) && BigInt(digits) < 1n << 64n, "expected less than 2^64"),
+  ),
+]);
 const stringMap = v.record(str, str);
 const opt = <S extends v.GenericSchema>(schema: S) => v.optional(schema);
 
@@ -175,7 +185,7 @@ export const seccompSchema = v.object({
         names: strings,
         action: str,
         errnoRet: opt(uint),
-        args: opt(v.array(v.object({ index: uint, value: uint, valueTwo: opt(uint), op: str }))),
+        args: opt(v.array(v.object({ index: uint, value: u64, valueTwo: opt(u64), op: str }))),
       }),
     ),
   ),

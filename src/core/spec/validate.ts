@@ -201,7 +201,8 @@ function validateLinux(linux: Linux, warnings: string[]): string | null {
     namespaces.add(type);
     if (path !== undefined && path !== "") {
       if (!isAbsolute(path)) return `linux.namespaces.${i}.path: must be an absolute path`;
-      if (type !== "network" && type !== "user")
+      // Of others it is said when it is known whether the container joins another one's sandbox.
+      if (type === "mount" || type === "cgroup" || type === "time")
         warnings.push(`linux.namespaces.${i}: a guest kernel cannot join the host's ${type} namespace, it has its own`);
     }
   }
@@ -236,13 +237,30 @@ function validateLinux(linux: Linux, warnings: string[]): string | null {
   return linux.seccomp === undefined ? null : validateSeccomp(linux.seccomp);
 }
 
+const SECCOMP_FLAGS = [
+  "SECCOMP_FILTER_FLAG_TSYNC",
+  "SECCOMP_FILTER_FLAG_LOG",
+  "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+  "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
+const ERRNO_MAX = 4095;
+
 function validateSeccomp(seccomp: Seccomp): string | null {
   const at = "linux.seccomp";
+  for (const [i, name] of (seccomp.flags ?? []).entries())
+    if (!known(SECCOMP_FLAGS, name)) return `${at}.flags.${i}: unknown "${name}"`;
+  if (seccomp.listenerPath) return `${at}.listenerPath: is not supported, nobody would be asked`;
+  if (seccomp.listenerMetadata) return `${at}.listenerMetadata: given without a listenerPath`;
+  if (seccomp.defaultErrnoRet !== undefined && seccomp.defaultErrnoRet > ERRNO_MAX)
+    return `${at}.defaultErrnoRet: expected at most ${ERRNO_MAX}, got ${seccomp.defaultErrnoRet}`;
   if (!known(SECCOMP_ACTIONS, seccomp.defaultAction)) return `${at}.defaultAction: unknown "${seccomp.defaultAction}"`;
   for (const [i, name] of (seccomp.architectures ?? []).entries())
     if (!known(SECCOMP_ARCHITECTURES, name)) return `${at}.architectures.${i}: unknown "${name}"`;
   for (const [i, rule] of (seccomp.syscalls ?? []).entries()) {
     if (!known(SECCOMP_ACTIONS, rule.action)) return `${at}.syscalls.${i}.action: unknown "${rule.action}"`;
+    if (rule.names.includes("")) return `${at}.syscalls.${i}.names: must not contain an empty name`;
+    if (rule.errnoRet !== undefined && rule.errnoRet > ERRNO_MAX)
+      return `${at}.syscalls.${i}.errnoRet: expected at most ${ERRNO_MAX}, got ${rule.errnoRet}`;
     if (rule.names.length === 0) return `${at}.syscalls.${i}.names: must not be empty`;
     for (const [j, arg] of (rule.args ?? []).entries()) {
       if (!known(SECCOMP_OPERATORS, arg.op)) return `${at}.syscalls.${i}.args.${j}.op: unknown "${arg.op}"`;

@@ -49,7 +49,10 @@ export function registerFileSystems(kernel: Kernel): void {
       return fs instanceof Tmpfs ? fs.reconfigure(parsed) : 0;
     },
   });
-  for (const type of ["cgroup", "cgroup2"]) types.set(type, { make: () => new CgroupFs(kernel) });
+  for (const type of ["cgroup", "cgroup2"])
+    types.set(type, {
+      make: (_kernel, _source, _options, container) => (container === null ? -EINVAL : new CgroupFs(container)),
+    });
   // There are no message queues inside; what looks for their directory finds it, empty.
   types.set("mqueue", { make: () => new Tmpfs(kernel, { type: "mqueue", mode: 0o1777, inodes: 64 }) });
   registerPseudoFileSystems(kernel);

@@ -9,6 +9,7 @@
  */
 import { EAGAIN, EFAULT, EINVAL } from "../abi/errno.ts";
 import type { Mm } from "../mm/mm.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 
 export const FUTEX_BITSET_ALL = 0xffffffff;
@@ -69,7 +70,7 @@ export function futexKey(task: Task, mm: Mm, addr: number, shared: boolean, writ
   const vma = mm.vmas.find(addr);
   if (vma === undefined || mm.accessible(addr, 4, write) < 4) return -EFAULT;
   if (!vma.shared) return { space: mm, offset: addr, table: futexes.shared };
-  const space = vma.file?.inode ?? vma.memory ?? vma.file ?? mm;
+  const space = vma.file?.inode?.identity ?? vma.memory ?? vma.file ?? mm;
   return { space, offset: vma.offset + (addr - vma.start), table: futexes.shared };
 }
 
@@ -202,3 +203,7 @@ export function clearTid(task: Task): void {
   const key = futexKey(task, task.mm, addr, true, true);
   if (typeof key !== "number") wakeFutex(key, 1);
 }
+
+persistent("futex-waiter", FutexWaiter);
+persistent("futex-queue", FutexQueue);
+persistent("futexes", Futexes);

@@ -49,16 +49,16 @@ export function lockPi(task: Task, addr: number, shared: boolean, deadline: numb
     if (holder === 0) {
       const waiting = (lookUp(key)?.waiters.length ?? 0) > 0 ? FUTEX_WAITERS : 0;
       const mine = (task.tid | (value & FUTEX_OWNER_DIED) | waiting) >>> 0;
-      const old = mm.space.compareExchangeU32(addr, value, mine);
+      const old = mm.space.compareExchangeU32(addr, value, mine, true);
       if (old < 0) return -EFAULT;
       if (old === value) return 0;
       continue;
     }
     if (tryOnly) return -EAGAIN;
-    const owner = kernel.tasks.get(holder);
+    const owner = task.pids.tasks.get(holder);
     if (owner === undefined || owner.runState >= RUN_ZOMBIE) return -ESRCH;
     if ((value & FUTEX_WAITERS) === 0) {
-      const old = mm.space.compareExchangeU32(addr, value, (value | FUTEX_WAITERS) >>> 0);
+      const old = mm.space.compareExchangeU32(addr, value, (value | FUTEX_WAITERS) >>> 0, true);
       if (old < 0) return -EFAULT;
       if (old !== value) continue;
     }
@@ -89,7 +89,7 @@ export function unlockPi(task: Task, addr: number, shared: boolean): number {
     if ((value & FUTEX_TID_MASK) !== task.tid) return -EPERM;
     const next = lookUp(key)?.waiters.find((waiter) => waiter.pi);
     const desired = next === undefined ? 0 : (next.task.tid | FUTEX_WAITERS) >>> 0;
-    const old = mm.space.compareExchangeU32(addr, value, desired);
+    const old = mm.space.compareExchangeU32(addr, value, desired, true);
     if (old < 0) return -EFAULT;
     if (old !== value) continue;
     if (next !== undefined) give(next);
@@ -121,6 +121,12 @@ export function abandonLocks(task: Task): void {
 
 function inherit(queue: FutexQueue): void {
   for (const waiter of queue.waiters.slice()) {
+    if (waiter.task.container.frozen) {
+      // It cannot take the lock over now; it finds the owner gone (ESRCH) when it is thawed.
+      removeWaiter(waiter);
+      waiter.task.makeReady();
+      continue;
+    }
     const { space } = waiter.task.mm;
     // The waiter sleeps, so its context is one that can carry out the atomic operation.
     const executor = space.executor;
@@ -141,7 +147,7 @@ function takeOver(waiter: FutexWaiter): boolean {
     const value = loadWord(mm, waiter.addr);
     if (value < 0) return false;
     const desired = (tid | FUTEX_WAITERS | FUTEX_OWNER_DIED) >>> 0;
-    const old = mm.space.compareExchangeU32(waiter.addr, value, desired);
+    const old = mm.space.compareExchangeU32(waiter.addr, value, desired, true);
     if (old < 0) return false;
     if (old === value) return true;
   }

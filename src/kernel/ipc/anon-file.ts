@@ -1,4 +1,6 @@
 /** What eventfd, timerfd, signalfd and epoll files have in common: an anonymous inode without a position. */
+
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { File } from "../vfs/file.ts";
 
@@ -22,3 +24,5 @@ export abstract class AnonFile extends File {
     return `anon_inode:${this.kind}`;
   }
 }
+
+persistent("anonymous-file", AnonFile);

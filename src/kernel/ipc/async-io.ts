@@ -6,9 +6,9 @@
  */
 
 import { ESRCH } from "../abi/errno.ts";
-import type { Kernel } from "../kernel.ts";
 import { sendSignal, sendSignalToTask } from "../signal/send.ts";
 import type { SigInfo } from "../signal/task-signals.ts";
+import { persistent } from "../state/registry.ts";
 import { CAP_KILL, capable } from "../task/credentials.ts";
 import type { Process } from "../task/process.ts";
 import type { Task } from "../task/task.ts";
@@ -27,7 +27,6 @@ const OUTPUT = POLLOUT | POLLWRNORM;
 export class AsyncNotifier implements Waiter {
   readonly entry: WaitEntry;
   constructor(
-    readonly kernel: Kernel,
     readonly file: File,
     /** As given to F_SETFL; shown as si_fd. */
     readonly fd: number,
@@ -46,7 +45,7 @@ export class AsyncNotifier implements Waiter {
     const info: SigInfo = queued
       ? { signo, errno: 0, code: OWN_CODES.has(signo) ? SI_SIGIO : code, band, fd: this.fd }
       : { signo, errno: 0, code: SI_KERNEL };
-    signalOwner(this.kernel, file, info);
+    signalOwner(file, info);
   }
 }
 
@@ -56,29 +55,36 @@ export const OWNER_PGRP = 2;
 
 /** F_SETOWN and F_SETOWN_EX: who gets a file's signals; id 0 is nobody. */
 export function setOwner(task: Task, file: File, type: number, id: number): number {
-  const { kernel } = task;
+  const { pids } = task;
   if (id !== 0) {
     const known =
-      type === OWNER_TID ? kernel.tasks.has(id) : type === OWNER_PID ? kernel.processes.has(id) : kernel.groups.has(id);
+      type === OWNER_TID ? pids.tasks.has(id) : type === OWNER_PID ? pids.processes.has(id) : pids.groups.has(id);
     if (!known) return -ESRCH;
   }
   file.owner = id;
   file.ownerType = type;
+  file.ownerPids = pids;
   file.ownerCred = task.cred;
   return 0;
 }
 
+/** The owner as F_GETOWN shows it: 0 to those who know it by no number. */
+export function ownerFor(task: Task, file: File): number {
+  return file.ownerPids === task.pids ? file.owner : 0;
+}
+
 /** Sends a signal to a file's owner, if it has one (SIGIO; SIGURG of sockets). */
-export function signalOwner(kernel: Kernel, file: File, info: SigInfo): void {
-  if (file.owner === 0) return;
+export function signalOwner(file: File, info: SigInfo): void {
+  const pids = file.ownerPids;
+  if (file.owner === 0 || pids === null) return;
   if (file.ownerType === OWNER_TID) {
-    const task = kernel.tasks.get(file.owner);
+    const task = pids.tasks.get(file.owner);
     if (task !== undefined && may(file, task.process)) sendSignalToTask(task, info);
   } else if (file.ownerType === OWNER_PID) {
-    const process = kernel.processes.get(file.owner);
+    const process = pids.processes.get(file.owner);
     if (process !== undefined && may(file, process)) sendSignal(process, info);
   } else {
-    const group = kernel.groups.get(file.owner);
+    const group = pids.groups.get(file.owner);
     if (group === undefined) return;
     for (const process of [...group.members]) if (may(file, process)) sendSignal(process, { ...info });
   }
@@ -109,12 +115,14 @@ function reason(mask: number): { code: number; band: number } {
 }
 
 /** Sets or clears O_ASYNC's notifier. `fd` is the descriptor that was used. */
-export function setAsync(task: Task, file: File, fd: number, on: boolean): void {
+export function setAsync(file: File, fd: number, on: boolean): void {
   if (file.async !== null) {
     file.waiters.remove(file.async.entry);
     file.async = null;
   }
   if (!on) return;
-  file.async = new AsyncNotifier(task.kernel, file, fd);
+  file.async = new AsyncNotifier(file, fd);
   file.waiters.add(file.async.entry);
 }
+
+persistent("async-notifier", AsyncNotifier);

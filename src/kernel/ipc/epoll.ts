@@ -6,9 +6,12 @@
  * ready, edge-triggered ones leave with their report, one-shot ones are then switched off. An item holds no reference to
  * its file and goes with it. Invariant: `queued` is true exactly while an item is in `ready`.
  *
- * Bounded: ITEMS_MAX items in all (max_user_watches), nesting NESTING_MAX deep.
+ * Bounded: ITEMS_MAX items in all (max_user_watches), nesting NESTING_MAX deep. One event goes
+ * through each instance once, however many ways lead there.
  */
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOSPC } from "../abi/errno.ts";
+import type { Kernel } from "../kernel.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { type File, type FileObserver, POLLERR, POLLHUP, POLLIN, POLLRDNORM } from "../vfs/file.ts";
 import { WaitEntry, type Waiter, type WaitQueue } from "../wait-queue.ts";
@@ -26,10 +29,10 @@ const ALWAYS = POLLERR | POLLHUP;
 
 const ITEMS_MAX = 1 << 20;
 const NESTING_MAX = 5;
+/** Listed items that one look goes through. */
+const LOOKS_MAX = 4096;
 /** struct epoll_event: u32 events, u64 data, packed. */
 export const EVENT_SIZE = 12;
-
-let itemCount = 0;
 
 class EpollItem implements Waiter, FileObserver {
   queued = false;
@@ -68,10 +71,16 @@ class EpollItem implements Waiter, FileObserver {
 export class EpollFile extends AnonFile {
   override readonly kind = "[eventpoll]";
   readonly items = new Set<EpollItem>();
-  private list: EpollItem[] = [];
-  private spare: EpollItem[] = [];
+  /** The same by file and descriptor, since one file may be watched under thousands. */
+  private readonly byFile = new Map<File, Map<number, EpollItem>>();
+  /** Those of them that watch epoll instances. */
+  private readonly nested = new Set<EpollItem>();
+  /** Ready, as far as anybody has told: first come, first looked at. */
+  private readonly list = new Set<EpollItem>();
+  /** The event that this instance's waiters have been told of last. */
+  private toldIn = 0;
 
-  constructor() {
+  constructor(private readonly kernel: Kernel) {
     super(2);
   }
 
@@ -87,21 +96,28 @@ export class EpollFile extends AnonFile {
   }
 
   private find(file: File, fd: number): EpollItem | null {
-    if (file.observers === null) return null;
-    for (const item of file.observers)
-      if (item instanceof EpollItem && item.epoll === this && item.fd === fd) return item;
-    return null;
+    return this.byFile.get(file)?.get(fd) ?? null;
   }
 
   add(task: Task, file: File, fd: number, asked: number, dataLo: number, dataHi: number): number {
     if (asked & EPOLLEXCLUSIVE && (file instanceof EpollFile || asked & ~WITH_EXCLUSIVE)) return -EINVAL;
-    if (file instanceof EpollFile && (file.reaches(this, 0) || this.depthAbove(0) + file.depthBelow(0) > NESTING_MAX))
+    if (
+      file instanceof EpollFile &&
+      (file.reaches(this) || this.depth((e) => e.above()) + file.depth((e) => e.below()) > NESTING_MAX)
+    )
       return -ELOOP;
     if (this.find(file, fd) !== null) return -EEXIST;
-    if (itemCount >= ITEMS_MAX) return -ENOSPC;
-    itemCount++;
+    if (this.kernel.counts.epollItems >= ITEMS_MAX) return -ENOSPC;
+    this.kernel.counts.epollItems++;
     const item = new EpollItem(this, file, fd, asked | ALWAYS, dataLo, dataHi, task);
     this.items.add(item);
+    let items = this.byFile.get(file);
+    if (items === undefined) {
+      items = new Map();
+      this.byFile.set(file, items);
+    }
+    items.set(fd, item);
+    if (file instanceof EpollFile) this.nested.add(item);
     if (item.ready(task) !== 0) this.enqueue(item);
     return 0;
   }
@@ -130,41 +146,51 @@ export class EpollFile extends AnonFile {
   drop(item: EpollItem): void {
     if (item.gone) return;
     item.gone = true;
-    itemCount--;
+    this.kernel.counts.epollItems--;
     item.queue.remove(item.entry);
     item.file.observers?.delete(item);
     this.items.delete(item);
-    if (item.queued) {
-      item.queued = false;
-      const at = this.list.indexOf(item);
-      if (at >= 0) this.list.splice(at, 1);
-    }
+    this.nested.delete(item);
+    const items = this.byFile.get(item.file);
+    if (items?.get(item.fd) === item) items.delete(item.fd);
+    if (items?.size === 0) this.byFile.delete(item.file);
+    item.queued = false;
+    this.list.delete(item);
   }
 
   /** Puts an item on the ready list and tells who waits; true when somebody did. */
   enqueue(item: EpollItem): boolean {
     if (!item.queued) {
       item.queued = true;
-      this.list.push(item);
+      this.list.add(item);
     }
-    if (this.waiters.empty) return false;
-    this.waiters.wake(POLLIN | POLLRDNORM);
+    const { telling } = this.kernel;
+    if (this.waiters.empty || this.toldIn === telling.round) return false;
+    this.toldIn = telling.round;
+    telling.depth++;
+    try {
+      this.waiters.wake(POLLIN | POLLRDNORM);
+    } finally {
+      if (--telling.depth === 0) telling.round++;
+    }
     return true;
   }
 
   get hasListed(): boolean {
-    return this.list.length > 0;
+    return this.list.size > 0;
   }
 
-  /** Reports up to `max` ready items as struct epoll_event into `view`; how many. */
+  /**
+   * Reports up to `max` ready items as struct epoll_event into `view`; how many. Looks at LOOKS_MAX items at most: none
+   * found while `hasListed` means that one has to look on.
+   */
   harvest(task: Task, view: DataView, max: number): number {
-    const list = this.list;
-    this.list = this.spare;
+    const again: EpollItem[] = [];
     let n = 0;
-    let at = 0;
-    for (; at < list.length && n < max; at++) {
-      const item = list[at]!;
-      item.queued = false;
+    let looks = Math.min(this.list.size, LOOKS_MAX);
+    for (const item of this.list) {
+      if (n >= max || looks-- === 0) break;
+      this.unlist(item);
       const events = item.ready(task);
       if (events === 0) continue;
       const where = n * EVENT_SIZE;
@@ -175,24 +201,28 @@ export class EpollFile extends AnonFile {
       if (item.events & EPOLLONESHOT) {
         item.events &= PRIVATE;
         item.entry.mask = 0;
-      } else if ((item.events & EPOLLET) === 0 && !item.queued) {
-        item.queued = true;
-        this.list.push(item);
-      }
+      } else if ((item.events & EPOLLET) === 0) again.push(item);
     }
-    if (at < list.length) this.list = list.slice(at).concat(this.list);
-    list.length = 0;
-    this.spare = this.list === list ? [] : list;
+    for (const item of again) {
+      if (item.queued || item.gone) continue;
+      item.queued = true;
+      this.list.add(item);
+    }
     // Something is left: the next one who waits may have it.
-    if (n > 0 && this.list.length > 0) this.waiters.wakeExclusive(POLLIN);
+    if (n > 0 && this.list.size > 0) this.waiters.wakeExclusive(POLLIN);
     return n;
+  }
+  private unlist(item: EpollItem): void {
+    item.queued = false;
+    this.list.delete(item);
   }
 
   override poll(task?: Task): number {
     // What is listed but no longer ready leaves the list.
-    while (this.list.length > 0) {
-      if (this.list[0]!.ready(task) !== 0) return POLLIN | POLLRDNORM;
-      this.list.shift()!.queued = false;
+    let looks = LOOKS_MAX;
+    for (const item of this.list) {
+      if (item.ready(task) !== 0 || looks-- === 0) return POLLIN | POLLRDNORM;
+      this.unlist(item);
     }
     return 0;
   }
@@ -201,27 +231,34 @@ export class EpollFile extends AnonFile {
     for (const item of [...this.items]) this.drop(item);
   }
 
+  /** Epoll instances that watch this one, and those that it watches. */
+  private above(): EpollFile[] {
+    const found: EpollFile[] = [];
+    if (this.observers !== null)
+      for (const item of this.observers) if (item instanceof EpollItem) found.push(item.epoll);
+    return found;
+  }
+  private below(): EpollFile[] {
+    return [...this.nested].map((item) => item.file as EpollFile);
+  }
+
   /** Does this instance watch `target`, itself or through others? */
-  private reaches(target: EpollFile, depth: number): boolean {
+  private reaches(target: EpollFile, seen: Set<EpollFile> = new Set()): boolean {
     if (this === target) return true;
-    if (depth > NESTING_MAX) return true;
-    for (const item of this.items)
-      if (item.file instanceof EpollFile && item.file.reaches(target, depth + 1)) return true;
-    return false;
+    if (seen.has(this)) return false;
+    seen.add(this);
+    return this.below().some((epoll) => epoll.reaches(target, seen));
   }
-  /** Epoll instances in the longest chain from here down, this one included. */
-  private depthBelow(depth: number): number {
+  /** Epoll instances in the longest chain from here, this one included; each is looked at once. */
+  private depth(next: (epoll: EpollFile) => EpollFile[], known = new Map<EpollFile, number>()): number {
+    const before = known.get(this);
+    if (before !== undefined) return before;
     let deepest = 0;
-    if (depth <= NESTING_MAX)
-      for (const item of this.items)
-        if (item.file instanceof EpollFile) deepest = Math.max(deepest, item.file.depthBelow(depth + 1));
-    return deepest + 1;
-  }
-  private depthAbove(depth: number): number {
-    let deepest = 0;
-    if (depth <= NESTING_MAX && this.observers !== null)
-      for (const item of this.observers)
-        if (item instanceof EpollItem) deepest = Math.max(deepest, item.epoll.depthAbove(depth + 1));
+    for (const epoll of next(this)) deepest = Math.max(deepest, epoll.depth(next, known));
+    known.set(this, deepest + 1);
     return deepest + 1;
   }
 }
+
+persistent("epoll-item", EpollItem);
+persistent("epoll", EpollFile);

@@ -3,13 +3,15 @@
  *
  * Source: eventfd(2), Linux fs/eventfd.c. The counter is a u64 kept as two halves, so that no value is rounded.
  */
+
 import { EAGAIN, EFAULT, EINVAL } from "../abi/errno.ts";
+import { O_RDWR } from "../abi/fcntl.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from "../vfs/file.ts";
 import type { Io } from "../vfs/io.ts";
 import { AnonFile } from "./anon-file.ts";
 
-const O_RDWR = 2;
 const TOP = 0xffffffff;
 const bytes = new Uint8Array(8);
 const view = new DataView(bytes.buffer);
@@ -78,3 +80,5 @@ export class EventFile extends AnonFile {
     return events;
   }
 }
+
+persistent("eventfd", EventFile);

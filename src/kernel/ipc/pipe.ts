@@ -8,8 +8,11 @@
  *
  * Bounded: 16 slots, up to 256 by F_SETPIPE_SZ; beyond SLOTS_SOFT slots in the sandbox new pipes get two.
  */
+
 import { EAGAIN, EBUSY, EFAULT, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE } from "../abi/errno.ts";
+import { O_DIRECT, O_NONBLOCK, O_WRONLY } from "../abi/fcntl.ts";
 import type { Kernel } from "../kernel.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import type { Path } from "../vfs/dentry.ts";
 import { File, nextAnonymousIno, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from "../vfs/file.ts";
@@ -27,15 +30,8 @@ const SLOTS_SOFT = 16384;
 const FEW_SLOTS = 2;
 const NOTHING = new Uint8Array(0);
 
-const O_WRONLY = 1;
-const O_NONBLOCK = 0o4000;
-const O_DIRECT = 0o40000;
-
 const READABLE = POLLIN | POLLRDNORM;
 const WRITABLE = POLLOUT | POLLWRNORM;
-
-/** Slots promised to all pipes. */
-let slotsPromised = 0;
 
 export class Pipe {
   private ring = NOTHING;
@@ -58,11 +54,14 @@ export class Pipe {
   readonly serial = nextAnonymousIno();
 
   constructor(
+    private readonly kernel: Kernel,
     /** Made by pipe(2): opening it anew (/proc/self/fd/N) never waits for the other side. */
     readonly anonymous = false,
+    /** Who made it by pipe(2): whoever else opens it anew needs the rights. */
+    readonly owner = { uid: 0, gid: 0 },
   ) {
-    this.slots = slotsPromised + DEFAULT_SLOTS > SLOTS_SOFT ? FEW_SLOTS : DEFAULT_SLOTS;
-    slotsPromised += this.slots;
+    this.slots = this.kernel.counts.pipeSlots + DEFAULT_SLOTS > SLOTS_SOFT ? FEW_SLOTS : DEFAULT_SLOTS;
+    this.kernel.counts.pipeSlots += this.slots;
   }
 
   get empty(): boolean {
@@ -233,11 +232,14 @@ export class Pipe {
     if (bytes > 0x80000000) return -EINVAL;
     let slots = 1;
     while (slots * PAGE < bytes) slots *= 2;
-    if (slots > this.slots && (slots * PAGE > PIPE_MAX_SIZE || slotsPromised - this.slots + slots > SLOTS_SOFT * 4))
+    if (
+      slots > this.slots &&
+      (slots * PAGE > PIPE_MAX_SIZE || this.kernel.counts.pipeSlots - this.slots + slots > SLOTS_SOFT * 4)
+    )
       return -EPERM;
     if (slots < this.used) return -EBUSY;
     const wasFull = this.full;
-    slotsPromised += slots - this.slots;
+    this.kernel.counts.pipeSlots += slots - this.slots;
     this.slots = slots;
     if (this.physical > slots) this.resize(slots);
     if (wasFull && !this.full) this.waiters.wake(WRITABLE);
@@ -286,7 +288,7 @@ export class Pipe {
     if (access !== O_WRONLY) this.readers--;
     if (access !== 0) this.writers--;
     if (this.readers === 0 && this.writers === 0) {
-      slotsPromised -= this.slots;
+      this.kernel.counts.pipeSlots -= this.slots;
       this.slots = 0;
       this.used = 0;
       this.ring = NOTHING;
@@ -317,6 +319,9 @@ export class PipeFile extends File {
 
   override get serial(): number {
     return this.pipe.serial;
+  }
+  override get anonymousOwner(): { uid: number; gid: number } {
+    return this.pipe.owner;
   }
   override read(_task: Task, io: Io): number {
     return this.pipe.read(io);
@@ -352,8 +357,8 @@ export class PipeFile extends File {
 }
 
 /** pipe2(2): the reading and the writing end. `flags`: O_NONBLOCK, O_DIRECT. */
-export function makePipe(_kernel: Kernel, flags: number): [PipeFile, PipeFile] {
-  const pipe = new Pipe(true);
+export function makePipe(task: Task, flags: number): [PipeFile, PipeFile] {
+  const pipe = new Pipe(task.kernel, true, { uid: task.cred.fsuid, gid: task.cred.fsgid });
   pipe.addEnd(0);
   pipe.addEnd(O_WRONLY);
   const kept = flags & (O_NONBLOCK | O_DIRECT);
@@ -361,7 +366,8 @@ export function makePipe(_kernel: Kernel, flags: number): [PipeFile, PipeFile] {
 }
 
 /** A FIFO open that waits for the other side. Its file (task.restart.file) counts as an open end meanwhile. */
-interface FifoWait {
+export interface FifoWait {
+  kind: "fifo";
   /** readerOpens or writerOpens when it began to wait. */
   seen: number;
 }
@@ -372,16 +378,16 @@ const FIFO_OPENED = 1 << 20;
 /** Opens a FIFO: a file, or -ENXIO, BLOCKED, -ERESTARTSYS. Call it again with the same arguments when run again. */
 export function openFifo(inode: Inode, flags: number, task: Task, path: Path | null = null): PipeFile | number {
   const access = flags & 3;
-  const restart = task.restart;
-  if (restart !== null && restart.file instanceof PipeFile && restart.file.inode === inode)
-    return waitForOtherEnd(task, restart.file, restart.data as FifoWait);
+  const { file: waiting, data } = task.restart ?? {};
+  if (waiting instanceof PipeFile && waiting.inode === inode && data?.kind === "fifo")
+    return waitForOtherEnd(task, waiting, data);
   if (inode.fifo?.anonymous) {
     inode.fifo.addEnd(access);
     return new PipeFile(inode.fifo, flags, path, inode);
   }
   const nonBlocking = (flags & O_NONBLOCK) !== 0;
   if (access === O_WRONLY && nonBlocking && (inode.fifo === null || inode.fifo.readers === 0)) return -ENXIO;
-  inode.fifo ??= new Pipe();
+  inode.fifo ??= new Pipe(task.kernel);
   const pipe = inode.fifo;
   pipe.addEnd(access);
   // Whoever waits in open for this side may go on.
@@ -389,7 +395,7 @@ export function openFifo(inode: Inode, flags: number, task: Task, path: Path | n
   const file = new PipeFile(pipe, flags, path, inode);
   const alone = access === 0 ? pipe.writers === 0 : access === O_WRONLY && pipe.readers === 0;
   if (!alone || nonBlocking) return file;
-  const wait: FifoWait = { seen: access === 0 ? pipe.writerOpens : pipe.readerOpens };
+  const wait: FifoWait = { kind: "fifo", seen: access === 0 ? pipe.writerOpens : pipe.readerOpens };
   const record = task.progress();
   record.file = file;
   record.data = wait;
@@ -402,3 +408,6 @@ function waitForOtherEnd(task: Task, file: PipeFile, wait: FifoWait): PipeFile |
   // The record keeps its own reference until the call ends.
   return opens !== wait.seen ? file.retain() : task.block(pipe.waiters, FIFO_OPENED);
 }
+
+persistent("pipe", Pipe);
+persistent("pipe-file", PipeFile);

@@ -7,6 +7,7 @@ import { EAGAIN, EFAULT, EINVAL } from "../abi/errno.ts";
 import { SIGCHLD } from "../signal/numbers.ts";
 import { dequeueWanted, hasWanted } from "../signal/queue.ts";
 import type { SigInfo, SigSet } from "../signal/task-signals.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { POLLIN } from "../vfs/file.ts";
 import type { Io } from "../vfs/io.ts";
@@ -85,3 +86,5 @@ function setU64(at: number, value: number): void {
   view.setUint32(at, value >>> 0, true);
   view.setUint32(at + 4, Math.floor(value / 4294967296), true);
 }
+
+persistent("signalfd", SignalFile);

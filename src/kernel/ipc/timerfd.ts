@@ -7,6 +7,7 @@
  */
 import { EAGAIN, EFAULT, EINVAL } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { Timer } from "../time/timers.ts";
 import { POLLIN, POLLRDNORM } from "../vfs/file.ts";
@@ -44,9 +45,10 @@ export class TimerFile extends AnonFile {
     super(flags | 2);
   }
 
-  /** Sets it to go off `delayNs` from now; Infinity in effect never, and NaN disarms. */
-  set(delayNs: number, intervalNs: number): void {
+  /** Sets it to go off `delayNs` from now (`onWall`: at that date); Infinity in effect never, and NaN disarms. */
+  set(delayNs: number, intervalNs: number, onWall = false): void {
     this.kernel.timers.cancel(this.timer);
+    this.kernel.timers.followWall(this.timer, onWall && !Number.isNaN(delayNs));
     this.expired = false;
     this.intervalNs = intervalNs;
     this.active = !Number.isNaN(delayNs);
@@ -98,6 +100,7 @@ export class TimerFile extends AnonFile {
   }
   override onRelease(): void {
     this.kernel.timers.cancel(this.timer);
+    this.kernel.timers.followWall(this.timer, false);
   }
 
   /** timerfd_settime throws away what has not been read. */
@@ -105,3 +108,6 @@ export class TimerFile extends AnonFile {
     this.backlog = 0;
   }
 }
+
+persistent("timerfd-timer", FdTimer);
+persistent("timerfd", TimerFile);

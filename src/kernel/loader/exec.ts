@@ -3,32 +3,32 @@
  *
  * Source: execve(2), elf(5), fs/binfmt_elf.c and fs/binfmt_script.c for the order of checks. All checks that can fail
  * come before the old image is dropped; a failure after that kills the process, as on Linux.
- * Gaps: no core of binfmt_misc, no file capabilities (security.capability).
+ * Gap: no binfmt_misc.
  */
 
-import { getauxval, getrandom } from "../../native/host.ts";
+import { getrandom } from "../../native/host.ts";
 import { type Context, REG } from "../../platform/platform.ts";
 import { decodeName, encodeName } from "../abi/bytes.ts";
 import { EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC, ENOMEM, ETXTBSY } from "../abi/errno.ts";
-import { Mm, pageUp, setU64 } from "../mm/mm.ts";
+import { AT_FDCWD, MAY_EXEC } from "../abi/fcntl.ts";
+import { S_IFMT, S_IFREG } from "../abi/stat.ts";
+import { Mm, pageUp } from "../mm/mm.ts";
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from "../mm/vma.ts";
 import { NO_RETURN } from "../syscall.ts";
-import type { Credentials } from "../task/credentials.ts";
 import { finishExec, prepareExec } from "../task/exec.ts";
+import { execCredentials } from "../task/exec-credentials.ts";
 import { exitGroup } from "../task/exit.ts";
 import { RLIMIT_STACK } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
-import { MNT_NOEXEC, MNT_NOSUID } from "../vfs/dentry.ts";
+import { keepCpuTime } from "../time/cpu-time.ts";
+import { MNT_NOEXEC } from "../vfs/dentry.ts";
 import type { File } from "../vfs/file.ts";
 import { KernelIo } from "../vfs/io.ts";
 import { openAt, permission } from "../vfs/namei.ts";
 import { O_EXEC } from "../vfs/open.ts";
 import { type Elf, isElf, loadSpan, PT_GNU_STACK, PT_INTERP, PT_LOAD, parseElf, type Segment } from "./elf.ts";
+import { buildStack, type Told } from "./stack.ts";
 
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
-const MAY_EXEC = 1;
-const AT_FDCWD = -100;
 /** Interpreters of interpreters of scripts. */
 const MAX_SCRIPT_DEPTH = 5;
 /** Where PIE programs go, before randomization (ELF_ET_DYN_BASE). */
@@ -141,26 +141,36 @@ export function exec(task: Task, program: Program): number {
     linker = { file: opened, elf };
   }
 
-  const ready = prepareExec(task);
-  if (ready !== 0) {
+  let ready = task.files.users > 1 && !task.files.mayCopy ? -ENOMEM : image.file.prepareMapping(task);
+  if (ready === 0 && linker !== null) ready = linker.file.prepareMapping(task);
+  // No guest code has run yet in the address space of a task that is only being made.
+  const fresh = task.embryo ? task.ctx! : ready === 0 ? task.container.createAddressSpace() : ready;
+  if (typeof fresh === "number") ready = fresh;
+  if (ready === 0) ready = prepareExec(task);
+  if (ready !== 0 || typeof fresh === "number") {
+    if (typeof fresh !== "number" && fresh !== task.ctx) fresh.addressSpace.destroy();
     linker?.file.release();
     return drop(file, ready);
   }
 
   // From here on there is no way back.
-  const cred = execCredentials(task, file);
-  const secure = cred.euid !== task.cred.uid || cred.egid !== task.cred.gid ? 1 : 0;
-  task.cred = cred;
+  const rights = execCredentials(task, file, linker?.file ?? null);
+  task.cred = rights.cred;
   const process = task.process;
   process.executable = file.path;
-  const ctx = freshAddressSpace(task);
-  if (typeof ctx !== "number") task.mm.setProgram(file.inode);
-  const failed =
-    typeof ctx === "number" ? ctx : load(task, ctx, image, linker, argv, program.envp, program.name, secure);
+  if (fresh !== task.ctx) moveTo(task, fresh);
+  task.mm.setProgram(file.inode);
+  // Whoever is served while the image is mapped sees the process as it now is: what it may not be looked into for included.
+  const slash = program.name.lastIndexOf("/");
+  finishExec(task, program.name.slice(slash + 1), rights);
+  const failed = load(task, fresh, image, linker, {
+    argv,
+    envp: program.envp,
+    name: program.name,
+    secure: rights.secure ? 1 : 0,
+  });
   linker?.file.release();
   file.release();
-  const slash = program.name.lastIndexOf("/");
-  finishExec(task, program.name.slice(slash + 1));
   if (failed < 0) {
     task.kernel.log.warn(
       `pid ${process.pid}: execve of ${program.name} failed past the point of no return (${failed})`,
@@ -198,83 +208,35 @@ function scriptLine(head: Uint8Array): { interpreter: Uint8Array; argument: Uint
   return { interpreter, argument: stop > at ? head.slice(at, stop) : null };
 }
 
-/** Credentials after execve: set-user-id bits, capability rules of capabilities(7). */
-function execCredentials(task: Task, file: File): Credentials {
-  const old = task.cred;
-  let { euid, egid } = old;
-  const stat = file.inode!.getattr();
-  if (typeof stat !== "number" && !old.noNewPrivs && !(file.path!.mount.flags & MNT_NOSUID)) {
-    if (stat.mode & 0o4000) euid = stat.uid;
-    if ((stat.mode & 0o2010) === 0o2010) egid = stat.gid;
-  }
-  const noRoot = (old.securebits & 1) !== 0;
-  let permitted = { lo: (old.ambient.lo & 0xffffffff) >>> 0, hi: old.ambient.hi >>> 0 };
-  let effective = permitted;
-  if (!noRoot && (euid === 0 || old.uid === 0)) {
-    permitted = {
-      lo: (old.inheritable.lo | old.bounding.lo) >>> 0,
-      hi: (old.inheritable.hi | old.bounding.hi) >>> 0,
-    };
-    effective = euid === 0 ? permitted : { lo: 0, hi: 0 };
-  }
-  const privileged = euid !== old.euid || egid !== old.egid;
-  return {
-    ...old,
-    euid,
-    egid,
-    suid: euid,
-    sgid: egid,
-    fsuid: euid,
-    fsgid: egid,
-    permitted,
-    effective,
-    ambient: privileged ? { lo: 0, hi: 0 } : old.ambient,
-    securebits: old.securebits & ~0x10,
-  };
-}
-
-/** An empty address space for the task: its own made empty, or a new one when others still use it (vfork). */
-function freshAddressSpace(task: Task): Context | number {
+/**
+ * The task goes over to an empty address space, in a host process that no guest code has run in: the old program may have
+ * taken its stub over, and must not reach into what the new one may do.
+ */
+function moveTo(task: Task, fresh: Context): void {
   const old = task.mm;
   const ctx = task.ctx!;
-  if (old.users === 1) {
-    old.space.executor = ctx;
-    old.clear();
-    const result = old.space.reset();
-    if (result < 0) return result;
-    task.mm = new Mm(old.space);
-    return ctx;
-  }
-  const fresh = task.kernel.platform.createAddressSpace();
-  if (typeof fresh === "number") return fresh;
-  ctx.destroy();
+  keepCpuTime(task);
+  // The last one takes the whole process down, with every thread that we do not know of.
+  if (old.users > 1) ctx.destroy();
+  ctx.owner = null;
   old.release();
   fresh.owner = task;
   task.ctx = fresh;
   task.mm = new Mm(fresh.addressSpace);
   fresh.addressSpace.executor = fresh;
-  return fresh;
 }
 
 const ADDR_NO_RANDOMIZE = 0x40000;
-const random = new Uint32Array(8);
 /** A random number of pages below `count`, as bytes. */
-function randomPages(index: number, count: number): number {
-  return (random[index]! % count) * 4096;
+function randomPages(word: number | undefined, count: number): number {
+  return (word! % count) * 4096;
 }
 
 /** Maps the image, builds the stack, sets the registers. 0 or -errno. */
-function load(
-  task: Task,
-  ctx: Context,
-  image: Image,
-  linker: Image | null,
-  argv: Uint8Array[],
-  envp: Uint8Array[],
-  name: string,
-  secure: number,
-): number {
+function load(task: Task, ctx: Context, image: Image, linker: Image | null, told: Told): number {
   const mm = task.mm;
+  // Its own: others may be served, and may execute programs, while the image is mapped.
+  const random = new Uint32Array(8);
   getrandom(random, 32);
   // The layout's words only: AT_RANDOM stays random.
   if (task.personality & ADDR_NO_RANDOMIZE) random.fill(0, 0, 4);
@@ -283,10 +245,10 @@ function load(
   const stackSize = pageUp(
     Math.min(limit === Number.POSITIVE_INFINITY ? DEFAULT_STACK : Math.max(limit, 131072), MAX_STACK),
   );
-  const stackTop = mm.space.maxAddress - 4096 - randomPages(0, 1 << 20);
-  mm.mmapTop = stackTop - Math.max(stackSize, 128 << 20) - randomPages(1, 1 << 20);
+  const stackTop = mm.space.maxAddress - 4096 - randomPages(random[0], 1 << 20);
+  mm.mmapTop = stackTop - Math.max(stackSize, 128 << 20) - randomPages(random[1], 1 << 20);
 
-  const bias = image.elf.relocatable ? placeProgram(mm, image.elf) : 0;
+  const bias = image.elf.relocatable ? placeProgram(mm, image.elf, random) : 0;
   if (bias < 0 && bias > -4096) return bias;
   const mapped = mapImage(mm, image, bias);
   if (mapped < 0) return mapped;
@@ -302,14 +264,21 @@ function load(
     entry = linkerBias + linker.elf.entry;
   }
   const end = Math.max(...image.elf.segments.filter((s) => s.type === PT_LOAD).map((s) => s.vaddr + s.memsz));
-  mm.brkStart = pageUp(bias + end) + randomPages(2, 1 << 13);
+  mm.brkStart = pageUp(bias + end) + randomPages(random[2], 1 << 13);
   mm.brk = mm.brkStart;
 
   const stackFlags = image.elf.segments.find((s) => s.type === PT_GNU_STACK)?.flags ?? 7;
   const prot = PROT_READ | PROT_WRITE | (stackFlags & 1 ? PROT_EXEC : 0);
   const stackMapped = mm.mapFixed(stackTop - stackSize, stackSize, prot, false, null, null, 0, "[stack]");
   if (stackMapped < 0) return stackMapped;
-  const sp = buildStack(task, mm, stackTop, stackSize, image.elf, bias, linkerBias, argv, envp, name, secure);
+  const sp = buildStack(task, told, {
+    top: stackTop,
+    size: stackSize,
+    elf: image.elf,
+    bias,
+    linkerBias,
+    random,
+  });
   if (sp < 0) return sp;
 
   mm.showVdso();
@@ -330,12 +299,12 @@ function load(
 }
 
 /** Load bias of a position-independent program. */
-function placeProgram(mm: Mm, elf: Elf): number {
+function placeProgram(mm: Mm, elf: Elf, random: Uint32Array): number {
   const span = loadSpan(elf);
   const length = span.end - span.start;
-  let at = PIE_BASE + randomPages(3, 1 << 20);
+  let at = PIE_BASE + randomPages(random[3], 1 << 20);
   at -= at % span.align;
-  if (mm.vmas.overlapping(at, at + length).length > 0) at = mm.findPlace(0, length);
+  if (!mm.vmas.free(at, at + length)) at = mm.findPlace(0, length);
   return at < 0 ? at : at - span.start;
 }
 
@@ -382,128 +351,3 @@ function mapImage(mm: Mm, image: Image, bias: number): number {
   return 0;
 }
 const ZEROS = new Uint8Array(4096);
-
-const AT_NULL = 0;
-const AT_PHDR = 3;
-const AT_PHENT = 4;
-const AT_PHNUM = 5;
-const AT_PAGESZ = 6;
-const AT_BASE = 7;
-const AT_FLAGS = 8;
-const AT_ENTRY = 9;
-const AT_UID = 11;
-const AT_EUID = 12;
-const AT_GID = 13;
-const AT_EGID = 14;
-const AT_PLATFORM = 15;
-const AT_HWCAP = 16;
-const AT_CLKTCK = 17;
-const AT_SECURE = 23;
-const AT_RANDOM = 25;
-const AT_HWCAP2 = 26;
-const AT_EXECFN = 31;
-const AT_SYSINFO_EHDR = 33;
-const AT_MINSIGSTKSZ = 51;
-
-/** Strings, auxv, envp, argv, argc. The stack pointer, or -errno. */
-function buildStack(
-  task: Task,
-  mm: Mm,
-  top: number,
-  size: number,
-  elf: Elf,
-  bias: number,
-  linkerBias: number,
-  argv: Uint8Array[],
-  envp: Uint8Array[],
-  name: string,
-  secure: number,
-): number {
-  const execfn = encodeName(name);
-  let stringBytes = 8 + execfn.length + 1;
-  for (const s of argv) stringBytes += s.length + 1;
-  for (const s of envp) stringBytes += s.length + 1;
-  const platform = encodeName("x86_64");
-  const vectors = 8 * (1 + argv.length + 1 + envp.length + 1) + 16 * 24;
-  const total = stringBytes + vectors + platform.length + 64 + 8192;
-  if (total > size - 4096) return -ENOMEM;
-
-  const block = new Uint8Array(total);
-  const view = new DataView(block.buffer);
-  const base = top - total;
-  // Strings at the very top, in Linux' order: argv, envp, execfn, eight bytes of zero.
-  let at = total - stringBytes;
-  const stringsAt = at;
-  const place = (bytes: Uint8Array): number => {
-    block.set(bytes, at);
-    const where = base + at;
-    at += bytes.length + 1;
-    return where;
-  };
-  mm.argStart = base + at;
-  const argPointers = argv.map(place);
-  mm.argEnd = mm.envStart = base + at;
-  const envPointers = envp.map(place);
-  mm.envEnd = base + at;
-  const execfnAt = place(execfn);
-
-  at = stringsAt - platform.length - 1;
-  block.set(platform, at);
-  const platformAt = base + at;
-  at = (at - 16) & ~15;
-  block.set(new Uint8Array(random.buffer, 16, 16), at);
-  const randomAt = base + at;
-  // A little random room, as Linux leaves, keeps stacks of equal programs apart.
-  at -= (random[3]! % 512) * 16;
-
-  const cred = task.cred;
-  const first = elf.segments.find((s) => s.type === PT_LOAD)!;
-  const auxv: [number, number][] = [];
-  if (mm.space.vdso !== 0) auxv.push([AT_SYSINFO_EHDR, mm.space.vdso]);
-  auxv.push(
-    [AT_MINSIGSTKSZ, getauxval(AT_MINSIGSTKSZ) || 2048],
-    [AT_HWCAP, getauxval(AT_HWCAP)],
-    [AT_PAGESZ, 4096],
-    [AT_CLKTCK, 100],
-    [AT_PHDR, bias + first.vaddr - first.offset + elf.phoff],
-    [AT_PHENT, 56],
-    [AT_PHNUM, elf.phnum],
-    [AT_BASE, linkerBias],
-    [AT_FLAGS, 0],
-    [AT_ENTRY, bias + elf.entry],
-    [AT_UID, cred.uid],
-    [AT_EUID, cred.euid],
-    [AT_GID, cred.gid],
-    [AT_EGID, cred.egid],
-    [AT_SECURE, secure],
-    [AT_RANDOM, randomAt],
-    [AT_HWCAP2, getauxval(AT_HWCAP2)],
-    [AT_EXECFN, execfnAt],
-    [AT_PLATFORM, platformAt],
-    [AT_NULL, 0],
-  );
-  const words = 1 + argPointers.length + 1 + envPointers.length + 1 + 2 * auxv.length;
-  let sp = base + at - words * 8;
-  sp -= sp % 16;
-  at = sp - base;
-  const push = (value: number): void => {
-    setU64(view, at, value);
-    at += 8;
-  };
-  push(argPointers.length);
-  for (const pointer of argPointers) push(pointer);
-  push(0);
-  for (const pointer of envPointers) push(pointer);
-  push(0);
-  const auxvAt = at;
-  for (const [type, value] of auxv) {
-    push(type);
-    push(value);
-  }
-  mm.auxv = block.slice(auxvAt, at);
-  mm.stackStart = sp;
-  const from = sp - base;
-  // Not through the output queue: the task will resume with registers only after more changes.
-  const written = mm.copyOut(sp, block, from, total - from);
-  return written === total - from ? sp : -ENOMEM;
-}

@@ -5,12 +5,35 @@
  */
 import { E2BIG, EFAULT } from "../abi/errno.ts";
 import type { Mm } from "../mm/mm.ts";
+import type { Slice } from "../slice.ts";
+import { persistent } from "../state/registry.ts";
 
 /** One string may have this many bytes (MAX_ARG_STRLEN). */
 const MAX_STRING = 131072;
 const PAGE = 4096;
 
+/** Strings between two looks at the clock. */
+const STEP = 64;
+const NOTHING = new Uint8Array(0);
+
+/** An array while it is being read. */
+class StringArray {
+  readonly pointers: number[] = [];
+  /** All of its pointers have been read. */
+  counted = false;
+  readonly strings: Uint8Array[] = [];
+}
+
+/** execve that is run again: what it has read. */
+export interface ArgumentsRead {
+  kind: "arguments";
+  strings: GuestStrings;
+}
+
+/** Invariant: what has been read stays as it is when the reading goes on, whatever the guest does meanwhile. */
 export class GuestStrings {
+  readonly argv = new StringArray();
+  readonly envp = new StringArray();
   private readonly page = new Uint8Array(PAGE);
   private pageAt = -1;
   private pageLength = 0;
@@ -40,6 +63,10 @@ export class GuestStrings {
       const window = this.window(at);
       if (window === null) return -EFAULT;
       const nul = window.indexOf(0);
+      if (nul === 0 && total === 0) {
+        this.budget--;
+        return this.budget < 0 ? -E2BIG : NOTHING;
+      }
       const part = window.slice(0, nul < 0 ? window.length : nul);
       total += part.length;
       if (total >= MAX_STRING) return -E2BIG;
@@ -52,31 +79,52 @@ export class GuestStrings {
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
 
-  /** The strings of a NULL-terminated array; NULL counts as an empty one. */
-  array(addr: number): Uint8Array[] | number {
-    const pointers: number[] = [];
-    if (addr !== 0)
-      for (let at = addr; ; at += 8) {
-        const pointer = this.pointer(at);
-        if (pointer < 0) return pointer;
-        if (pointer === 0) break;
-        this.budget -= 8;
-        if (this.budget < 0) return -E2BIG;
-        pointers.push(pointer);
+  /**
+   * Reads the NULL-terminated arrays argv and envp and what they point to (a NULL array counts as an empty one), as far
+   * as the slice goes: 0 when `argv` and `envp` are there, 1 when there is more to read, or -errno.
+   */
+  read(argvAt: number, envpAt: number, slice: Slice): number {
+    const argv = this.readArray(argvAt, this.argv, slice);
+    return argv !== 0 ? argv : this.readArray(envpAt, this.envp, slice);
+  }
+
+  private readArray(at: number, into: StringArray, slice: Slice): number {
+    if (at === 0) into.counted = true;
+    while (!into.counted) {
+      const pointer = this.pointer(at + 8 * into.pointers.length);
+      if (pointer < 0) return pointer;
+      if (pointer === 0) {
+        into.counted = true;
+        break;
       }
-    const strings: Uint8Array[] = [];
-    for (const pointer of pointers) {
-      const string = this.string(pointer);
-      if (typeof string === "number") return string;
-      strings.push(string);
+      this.budget -= 8;
+      if (this.budget < 0) return -E2BIG;
+      into.pointers.push(pointer);
+      if (into.pointers.length % STEP === 0 && slice.over) return 1;
     }
-    return strings;
+    while (into.strings.length < into.pointers.length) {
+      const string = this.string(into.pointers[into.strings.length]!);
+      if (typeof string === "number") return string;
+      into.strings.push(string);
+      if (into.strings.length % STEP === 0 && slice.over) return 1;
+    }
+    return 0;
   }
 
   private pointer(addr: number): number {
-    const window = this.window(addr);
-    if (window === null || window.length < 8) return this.mm.readU64(addr);
-    const view = new DataView(window.buffer, window.byteOffset, 8);
-    return view.getUint32(0, true) + view.getUint32(4, true) * 4294967296;
+    const within = addr % PAGE;
+    if (addr - within !== this.pageAt) this.window(addr);
+    if (addr - within !== this.pageAt || within + 8 > this.pageLength) return this.mm.readU64(addr);
+    return wordAt(this.page, within) + wordAt(this.page, within + 4) * 4294967296;
   }
 }
+
+function wordAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+persistent("guest-string-array", StringArray);
+persistent("guest-strings", GuestStrings, {
+  // The page is read again.
+  transient: { page: () => new Uint8Array(PAGE), pageAt: () => -1, pageLength: () => 0 },
+});

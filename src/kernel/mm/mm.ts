@@ -8,20 +8,34 @@
 import type { AddressSpace, HostMemory } from "../../platform/platform.ts";
 import { decodeName } from "../abi/bytes.ts";
 import { EFAULT, ENAMETOOLONG, ENOMEM } from "../abi/errno.ts";
+import { spaceForm } from "../state/memory.ts";
+import { later, persistent } from "../state/registry.ts";
 import type { File } from "../vfs/file.ts";
 import type { Inode } from "../vfs/inode.ts";
-import { PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE, VMA_DONTFORK, VMA_WIPEONFORK, Vma, VmaList } from "./vma.ts";
+import { notifyIfGone } from "../vfs/watches.ts";
+import { PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE, VMA_DONTFORK, VMA_NEVER_WRITE, Vma, VmaList } from "./vma.ts";
 
 export const pageDown = (addr: number): number => addr - (addr % PAGE_SIZE);
 export const pageUp = (addr: number): number => Math.ceil(addr / PAGE_SIZE) * PAGE_SIZE;
 
 /** Areas in one address space, at most (vm.max_map_count). */
 const MAX_MAP_COUNT = 65530;
+/** With so many it takes the host milliseconds to take an address space down: a guest may have thousands end at once. */
+const MANY_AREAS = 1024;
+
+interface Scratch {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+function scratch(): Scratch {
+  const bytes = new Uint8Array(8192);
+  return { bytes, view: new DataView(bytes.buffer) };
+}
 
 export class Mm {
   /** Tasks that share it. */
   users = 1;
-  readonly vmas = new VmaList();
+  vmas = new VmaList();
   /** Bytes mapped, for RLIMIT_AS. */
   total = 0;
   brkStart = 0;
@@ -39,17 +53,24 @@ export class Mm {
   /** The file of the program that runs here: it cannot be opened for writing meanwhile (ETXTBSY). */
   private program: Inode | null = null;
 
-  private readonly small = new Uint8Array(8192);
-  private readonly smallView = new DataView(this.small.buffer);
+  /** For small structures on their way. One for each address space: others are served while a copy waits for its stub. */
+  private readonly small = scratch();
 
   constructor(public space: AddressSpace) {
     this.mmapTop = space.maxAddress;
   }
 
   setProgram(inode: Inode | null): void {
-    if (inode !== null) inode.denyWrite++;
-    if (this.program !== null) this.program.denyWrite--;
+    const old = this.program;
     this.program = inode;
+    if (inode !== null) {
+      inode.hold();
+      inode.denyWrite++;
+    }
+    if (old === null) return;
+    old.denyWrite--;
+    old.letGo();
+    if (old.watches !== null) notifyIfGone(old);
   }
 
   // Copying.
@@ -58,16 +79,7 @@ export class Mm {
   accessible(addr: number, length: number, write: boolean): number {
     if (length <= 0) return 0;
     const need = write ? PROT_WRITE : PROT_READ | PROT_EXEC | PROT_WRITE;
-    const list = this.vmas.list;
-    let at = addr;
-    const end = addr + length;
-    for (let i = this.vmas.indexAbove(addr); i < list.length; i++) {
-      const vma = list[i]!;
-      if (vma.start > at || (vma.prot & need) === 0) break;
-      at = vma.end;
-      if (at >= end) return length;
-    }
-    return Math.max(0, at - addr);
+    return this.vmas.reach(addr, addr + length, need) - addr;
   }
 
   /** Guest → dst. Bytes copied (short at a bad page), -EFAULT when none. */
@@ -99,8 +111,8 @@ export class Mm {
 
   /** A structure of up to 8192 bytes as a DataView, valid until the next readStruct; null: EFAULT. */
   readStruct(addr: number, length: number): DataView | null {
-    if (this.copyIn(addr, this.small, 0, length) !== length) return null;
-    return this.smallView;
+    if (this.copyIn(addr, this.small.bytes, 0, length) !== length) return null;
+    return this.small.view;
   }
 
   /** A NUL-terminated string of fewer than `max` bytes; -EFAULT, -ENAMETOOLONG. */
@@ -110,7 +122,7 @@ export class Mm {
       const nul = brought.indexOf(0);
       if (nul >= 0 && nul < max) return decodeName(brought, 0, nul);
     }
-    const buffer = max <= this.small.length ? this.small : new Uint8Array(max);
+    const buffer = max <= this.small.bytes.length ? this.small.bytes : new Uint8Array(max);
     let have = 0;
     while (have < max) {
       // Up to the page end first: the string may end before an unmapped page.
@@ -129,8 +141,8 @@ export class Mm {
     return view === null ? -EFAULT : view.getUint32(0, true);
   }
   writeU32(addr: number, value: number): number {
-    this.smallView.setUint32(0, value >>> 0, true);
-    return this.writeBytes(addr, this.small, 4);
+    this.small.view.setUint32(0, value >>> 0, true);
+    return this.writeBytes(addr, this.small.bytes, 4);
   }
   /** writeU32 that other threads see at once, whatever the caller does next. */
   publishU32(addr: number, value: number): number {
@@ -144,8 +156,8 @@ export class Mm {
     return view === null ? -EFAULT : view.getUint32(0, true) + view.getUint32(4, true) * 4294967296;
   }
   writeU64(addr: number, value: number): number {
-    setU64(this.smallView, 0, value);
-    return this.writeBytes(addr, this.small, 8);
+    setU64(this.small.view, 0, value);
+    return this.writeBytes(addr, this.small.bytes, 8);
   }
 
   // Mapping.
@@ -160,7 +172,7 @@ export class Mm {
     const lowest = this.space.minAddress;
     if (hint >= lowest && this.validRange(hint, length)) {
       const at = pageDown(hint);
-      if (this.vmas.overlapping(at, at + length).length === 0) return at;
+      if (this.vmas.free(at, at + length)) return at;
     }
     let at = this.vmas.findGapTopDown(length, lowest, this.mmapTop);
     if (at < 0) at = this.vmas.findGapTopDown(length, lowest, this.space.maxAddress);
@@ -176,8 +188,8 @@ export class Mm {
   /** Shows the platform's vDSO in the list of areas; it lies above what guests may map. */
   showVdso(): void {
     const { vdso } = this.space;
-    if (vdso !== 0)
-      this.vmas.insert(new Vma(vdso, vdso + 2 * PAGE_SIZE, PROT_READ | PROT_EXEC, false, null, null, 0, "[vdso]"));
+    const end = vdso + this.space.vdsoImage().length;
+    if (vdso !== 0) this.vmas.insert(new Vma(vdso, end, PROT_READ | PROT_EXEC, false, null, null, 0, "[vdso]"));
   }
 
   /**
@@ -195,12 +207,13 @@ export class Mm {
     name = "",
     flags = 0,
   ): number {
-    if (this.vmas.list.length >= MAX_MAP_COUNT) {
+    if (this.vmas.length >= MAX_MAP_COUNT) {
       file?.release();
       return -ENOMEM;
     }
     this.forget(addr, addr + length);
-    const result = this.space.map(addr, length, prot, shared, memory, offset);
+    const mayWrite = mayWriteThrough(shared, file, flags);
+    const result = this.space.map(addr, length, prot, shared, memory, offset, mayWrite);
     if (result < 0) {
       this.space.unmap(addr, length);
       file?.release();
@@ -213,7 +226,7 @@ export class Mm {
 
   unmap(addr: number, length: number): number {
     const end = addr + length;
-    if (this.vmas.overlapping(addr, end).length === 0) return 0;
+    if (this.vmas.free(addr, end)) return 0;
     const result = this.space.unmap(addr, length);
     if (result < 0) return result;
     this.forget(addr, end);
@@ -222,10 +235,7 @@ export class Mm {
 
   /** Drops the areas of a range from the list. */
   private forget(start: number, end: number): void {
-    for (const vma of this.vmas.cut(start, end)) {
-      this.total -= vma.length;
-      vma.file?.release();
-    }
+    this.total -= this.vmas.cut(start, end);
   }
 
   protect(addr: number, length: number, prot: number): number {
@@ -243,7 +253,9 @@ export class Mm {
       if (result < 0) return result;
       this.vmas.splitAt(addr);
       this.vmas.splitAt(reach);
-      for (const vma of this.vmas.overlapping(addr, reach)) vma.prot = prot;
+      this.vmas.change(addr, reach, (vma) => {
+        vma.prot = prot;
+      });
       this.mergeRange(addr, reach);
     }
     return reach < end ? -ENOMEM : 0;
@@ -251,12 +263,7 @@ export class Mm {
 
   /** Merges what became alike in a range. */
   mergeRange(start: number, end: number): void {
-    let i = Math.max(0, this.vmas.indexAbove(start) - 1);
-    while (i < this.vmas.list.length && this.vmas.list[i]!.start <= end) {
-      const before = this.vmas.list.length;
-      this.vmas.mergeAround(i);
-      if (this.vmas.list.length === before) i++;
-    }
+    this.vmas.mergeBetween(start, end);
   }
 
   /**
@@ -273,7 +280,7 @@ export class Mm {
     let result: number;
     if (length === 0) {
       // An old length of zero makes a second view of shared memory.
-      result = this.space.map(to, newLength, prot, true, memory, offset);
+      result = this.space.map(to, newLength, prot, true, memory, offset, mayWriteThrough(true, file, flags));
     } else {
       if (newLength < length) this.unmap(from + newLength, length - newLength);
       this.space.unmap(to, newLength);
@@ -295,23 +302,10 @@ export class Mm {
 
   /** Every area, for fork: shares files, skips MADV_DONTFORK. */
   copyAreasTo(child: Mm): void {
-    for (const vma of this.vmas.list) {
-      if (vma.flags & VMA_DONTFORK) continue;
-      child.vmas.list.push(
-        new Vma(
-          vma.start,
-          vma.end,
-          vma.prot,
-          vma.shared,
-          vma.file?.retain() ?? null,
-          vma.memory,
-          vma.offset,
-          vma.name,
-          vma.flags & ~VMA_WIPEONFORK,
-        ),
-      );
-      child.total += vma.length;
-    }
+    child.vmas = this.vmas.fork();
+    child.total = this.total;
+    if (child.vmas.length < this.vmas.length)
+      for (const vma of this.vmas) if (vma.flags & VMA_DONTFORK) child.total -= vma.length;
     child.brkStart = this.brkStart;
     child.brk = this.brk;
     child.mmapTop = this.mmapTop;
@@ -330,7 +324,7 @@ export class Mm {
     const from = pageUp(this.brk);
     const to = pageUp(want);
     if (to > from) {
-      if (this.vmas.overlapping(from, to).length > 0) return this.brk;
+      if (!this.vmas.free(from, to)) return this.brk;
       if (this.mapFixed(from, to - from, PROT_READ | PROT_WRITE, false, null, null, 0, "[heap]") < 0) return this.brk;
     } else if (to < from && this.unmap(to, from - to) < 0) return this.brk;
     this.brk = want;
@@ -340,17 +334,22 @@ export class Mm {
   /** execve: drops everything. */
   clear(): void {
     this.setProgram(null);
-    for (const vma of this.vmas.list) vma.file?.release();
-    this.vmas.list = [];
+    this.vmas.clear();
     this.total = 0;
   }
 
   /** One user less; the last one takes the address space down. */
   release(): void {
     if (--this.users > 0) return;
+    const large = this.vmas.length >= MANY_AREAS;
     this.clear();
-    this.space.destroy();
+    this.space.destroy(large);
   }
+}
+
+/** May a guest write to what is mapped (VM_SHARED and VM_MAYWRITE)? Private mappings write to copies. */
+export function mayWriteThrough(shared: boolean, file: File | null, flags: number): boolean {
+  return shared && (file === null || file.writable) && (flags & VMA_NEVER_WRITE) === 0;
 }
 
 /** Writes a number as a little-endian u64 (negative numbers in two's complement). */
@@ -364,3 +363,5 @@ export function getU64(view: DataView, at: number): number {
 export function getS64(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getInt32(at + 4, true) * 4294967296;
 }
+
+persistent("mm", Mm, { as: { space: later(() => spaceForm) }, transient: { small: scratch } });

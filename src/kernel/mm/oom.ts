@@ -1,6 +1,6 @@
 /**
- * The sandbox's memory bound: when guests together use more host memory than allowed, the largest process is killed, as
- * Linux' OOM killer does in a memory cgroup.
+ * Memory bounds, of a container, and of all those together that have none: when these guests use more host memory than allowed, the
+ * largest process among them is killed, as Linux' OOM killer does in a memory cgroup.
  *
  * Guest memory is the stubs' own, so the host only tells by /proc; it is asked a few times a second, and only while the
  * areas mapped could pass the bound at all. Source: proc_pid_oom_score_adj(5). A container's cgroup, where there is
@@ -9,6 +9,7 @@
 import { memoryUse } from "../fs/proc/usage.ts";
 import type { Kernel } from "../kernel.ts";
 import { SIGKILL } from "../signal/numbers.ts";
+import { persistent } from "../state/registry.ts";
 import { killProcess } from "../task/exit.ts";
 import type { Process } from "../task/process.ts";
 import { Timer } from "../time/timers.ts";
@@ -19,25 +20,41 @@ const INTERVAL_NS = 100e6;
 const NEVER = -1000;
 
 export class MemoryBound extends Timer {
-  /** Bytes. */
-  limit: number;
+  private bytes = Number.POSITIVE_INFINITY;
 
   constructor(
     private readonly kernel: Kernel,
-    /** Bytes, where no other limit is set. */
-    readonly defaultLimit: number,
+    /** Whom it bounds; null: everybody whose container has no bound. */
+    private readonly processes: ReadonlySet<Process> | null,
   ) {
     super();
-    this.limit = defaultLimit;
-    kernel.timers.arm(this, kernel.now() + INTERVAL_NS);
+  }
+
+  /** Bytes; Infinity is none. */
+  get limit(): number {
+    return this.bytes;
+  }
+  set limit(bytes: number) {
+    this.bytes = bytes;
+    if (bytes === Number.POSITIVE_INFINITY) this.stop();
+    else if (!this.armed) this.kernel.timers.arm(this, this.kernel.now() + INTERVAL_NS);
+  }
+  stop(): void {
+    if (this.armed) this.kernel.timers.cancel(this);
+  }
+
+  private *unbounded(): Generator<Process> {
+    for (const { memory, processes } of this.kernel.containers.values())
+      if (memory.limit === Number.POSITIVE_INFINITY) yield* processes;
   }
 
   override fire(): void {
     this.kernel.timers.arm(this, this.kernel.now() + INTERVAL_NS);
     const spaces = new Map<Mm, Process>();
     let mapped = 0;
-    for (const process of this.kernel.processes.values()) {
-      const mm = process.zombie ? null : process.leader.mm;
+    for (const process of this.processes ?? this.unbounded()) {
+      // What is frozen could not end, and asks for no more.
+      const mm = process.zombie || process.container.frozen ? null : process.leader.mm;
       if (mm === null || spaces.has(mm)) continue;
       spaces.set(mm, process);
       mapped += mm.total;
@@ -62,3 +79,5 @@ export class MemoryBound extends Timer {
     killProcess(worst, SIGKILL);
   }
 }
+
+persistent("memory-bound", MemoryBound);

@@ -6,13 +6,13 @@ import { quote } from "../strace/quote.ts";
 import type { ArgType } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import * as abi from "./abi.ts";
-import { AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCKADDR_MAX } from "./abi.ts";
+import { AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCKADDR_MAX } from "./abi.ts";
 import { formatIp, ipFromBytes } from "./inet/ip.ts";
 
 export const domainArg = oneOf({ AF_UNSPEC: 0, AF_UNIX: 1, AF_INET: 2, AF_INET6: 10, AF_NETLINK: 16, AF_PACKET: 17 });
 
 const TYPES = ["0", "SOCK_STREAM", "SOCK_DGRAM", "SOCK_RAW", "SOCK_RDM", "SOCK_SEQPACKET"];
-const TYPE_FLAGS = flags({ SOCK_CLOEXEC: 0o2000000, SOCK_NONBLOCK: 0o4000 });
+const TYPE_FLAGS = flags({ SOCK_CLOEXEC, SOCK_NONBLOCK });
 
 export const socketTypeArg: ArgType<number> = {
   kind: "socketType",

@@ -6,6 +6,7 @@
  * bounds how much is put in.
  */
 import { EFAULT } from "../abi/errno.ts";
+import { persistent } from "../state/registry.ts";
 import type { Io } from "../vfs/io.ts";
 
 /** Sizes of pieces; a piece is chosen by what is to go in. */
@@ -142,3 +143,18 @@ export class ByteQueue {
     this.bytes = 0;
   }
 }
+
+persistent("byte-queue", ByteQueue);
+persistent("byte-queue-piece", Piece, {
+  as: {
+    // Only what is in it: the rest may be left over from earlier.
+    data: {
+      save: (data: Uint8Array, { start, end }: Piece): Uint8Array => data.slice(start, end),
+      restore: (bytes: Uint8Array, { kind, start }: Piece): Uint8Array => {
+        const data = new Uint8Array(SIZES[kind]!);
+        data.set(bytes, start);
+        return data;
+      },
+    },
+  },
+});

@@ -26,6 +26,7 @@ import { Socket } from "./socket.ts";
 
 /** `task.restart.data` of a socket call that is run again. */
 export interface CallProgress {
+  kind: "messages";
   /** What a receive has gathered besides bytes. */
   info: ReceiveInfo | null;
   /** Messages done, of sendmmsg and recvmmsg. */
@@ -35,9 +36,16 @@ export interface CallProgress {
 }
 
 export function callProgress(task: Task): CallProgress {
-  const restart = task.progress();
-  restart.data ??= { info: null, index: 0, started: 0 };
-  return restart.data as CallProgress;
+  const before = earlierProgress(task);
+  if (before !== undefined) return before;
+  const progress: CallProgress = { kind: "messages", info: null, index: 0, started: 0 };
+  task.progress().data = progress;
+  return progress;
+}
+/** The same, if there is one. */
+export function earlierProgress(task: Task): CallProgress | undefined {
+  const data = task.restart?.data;
+  return data?.kind === "messages" ? data : undefined;
 }
 
 /** The socket of a call, -EBADF or -ENOTSOCK. */

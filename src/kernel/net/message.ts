@@ -5,6 +5,7 @@
  */
 import { EBADF, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPERM, ESRCH } from "../abi/errno.ts";
 import { getU64, setU64 } from "../mm/mm.ts";
+import { perCall } from "../state/registry.ts";
 import { CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, capable } from "../task/credentials.ts";
 import { PidFile } from "../task/pidfd.ts";
 import type { Process } from "../task/process.ts";
@@ -133,11 +134,11 @@ function takeCreds(task: Task, view: DataView, start: number, length: number, in
   const pid = view.getInt32(start, true);
   const uid = view.getUint32(start + 4, true);
   const gid = view.getUint32(start + 8, true);
-  const { cred, process, kernel } = task;
+  const { cred, process } = task;
   if (pid !== process.pid && !capable(cred, CAP_SYS_ADMIN)) return -EPERM;
   if (uid !== cred.uid && uid !== cred.euid && uid !== cred.suid && !capable(cred, CAP_SETUID)) return -EPERM;
   if (gid !== cred.gid && gid !== cred.egid && gid !== cred.sgid && !capable(cred, CAP_SETGID)) return -EPERM;
-  const named = pid === process.pid ? process : kernel.processes.get(pid);
+  const named = pid === process.pid ? process : task.pids.processes.get(pid);
   if (named === undefined) return -ESRCH;
   info.creds = { pid, uid, gid, process: named };
   return 0;
@@ -192,9 +193,10 @@ class ControlWriter {
   }
 }
 
-/** struct ucred. */
-export function credBytes(creds: Ucred): Uint8Array {
-  return new Uint8Array(Int32Array.of(creds.pid, creds.uid, creds.gid).buffer);
+/** struct ucred, as `reader` sees it: a process that it has no number for is 0. */
+export function credBytes(creds: Ucred, reader: Task): Uint8Array {
+  const pid = creds.process === null || creds.process.pids === reader.pids ? creds.pid : 0;
+  return new Uint8Array(Int32Array.of(pid, creds.uid, creds.gid).buffer);
 }
 
 /** A descriptor of `process`, close-on-exec; -EMFILE. */
@@ -224,7 +226,7 @@ export function writeControl(
   let room = header.control === 0 ? 0 : header.controlLength;
   if (room > 0 && task.mm.accessible(header.control, Math.min(room, 4096), true) < Math.min(room, 4096)) room = 0;
   const out = new ControlWriter(room);
-  if (creds !== null) out.put(SOL_SOCKET, SCM_CREDENTIALS, credBytes(creds));
+  if (creds !== null) out.put(SOL_SOCKET, SCM_CREDENTIALS, credBytes(creds, task));
   if (files !== null) {
     const fits = out.room <= CMSGHDR_SIZE ? 0 : Math.floor((out.room - CMSGHDR_SIZE) / 4);
     const numbers: number[] = [];
@@ -248,3 +250,5 @@ export function writeControl(
   if (out.used > 0) task.mm.writeBytes(header.control, out.bytes, out.used);
   return out.used;
 }
+
+perCall(ControlWriter);

@@ -1,10 +1,11 @@
 /**
- * The network namespace of a kernel: families by number, abstract names, files in flight, the internet stack.
+ * The network namespace of a kernel: abstract names, files in flight, the internet stack.
  *
  * One per kernel. A family is added by `registerFamily`.
  */
 import { EAFNOSUPPORT, EINVAL, ENFILE, EOPNOTSUPP } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
 import { inetFamily } from "./inet/family.ts";
@@ -29,7 +30,6 @@ export class Network {
   sockets = 0;
   buffered = 0;
 
-  private readonly families = new Map<number, Family>();
   readonly unixNames = new UnixNames();
   readonly inFlight = new InFlight();
   readonly tcpPorts = new PortTable();
@@ -39,6 +39,9 @@ export class Network {
   readonly tcp = new TcpState();
   /** Devices, addresses and routes. */
   stack: NetworkStack = new LoopbackStack();
+
+  /** Settings below /proc/sys/net that were written, by path below /proc/sys. */
+  readonly sysctls = new Map<string, string>();
 
   constructor(readonly kernel: Kernel) {
     this.registerFamily(AF_UNIX, unixFamily);
@@ -57,7 +60,7 @@ export class Network {
   }
 
   registerFamily(family: number, what: Family): void {
-    this.families.set(family, what);
+    this.kernel.socketFamilies.set(family, what);
   }
 
   /** socket(2) after its flags have been checked. */
@@ -82,7 +85,7 @@ export class Network {
   private find(family: number, type: number): Family | number {
     if (family < 0 || family >= AF_MAX) return -EAFNOSUPPORT;
     if (type < 0 || type >= SOCK_MAX) return -EINVAL;
-    return this.families.get(family) ?? -EAFNOSUPPORT;
+    return this.kernel.socketFamilies.get(family) ?? -EAFNOSUPPORT;
   }
 
   /** SIOCGIF* and kin, the same on every socket. */
@@ -90,3 +93,5 @@ export class Network {
     return interfaceIoctl(task, this.stack, request, arg);
   }
 }
+
+persistent("network", Network);

@@ -1,5 +1,6 @@
 /** The value of a setsockopt(2) call: guest memory, read only as far as an option needs it. */
 import type { Mm } from "../mm/mm.ts";
+import { perCall } from "../state/registry.ts";
 
 export class OptionValue {
   constructor(
@@ -20,3 +21,5 @@ export class OptionValue {
     return this.mm.readBytes(this.addr, bytes) < 0 ? null : bytes;
   }
 }
+
+perCall(OptionValue);

@@ -103,32 +103,195 @@ const RCVBUF_MIN = 2304;
 /** Time limits are kept in ticks of Linux' usual 250 Hz, rounded up, and shown so. */
 const TICK_US = 4000;
 
-/** On or off, kept and shown. */
-const SWITCHES = new Set([
-  SO_DEBUG,
-  SO_REUSEADDR,
-  SO_DONTROUTE,
-  SO_BROADCAST,
-  SO_KEEPALIVE,
-  SO_OOBINLINE,
-  SO_NO_CHECK,
-  SO_REUSEPORT,
-  SO_TIMESTAMP,
-  SO_TIMESTAMPNS,
-  SO_TIMESTAMP_NEW,
-  SO_TIMESTAMPNS_NEW,
-  SO_RXQ_OVFL,
-  SO_SELECT_ERR_QUEUE,
-  SO_LOCK_FILTER,
-  SO_RCVMARK,
-]);
-/** Numbers, kept and shown. */
-const NUMBERS = new Set([SO_PRIORITY, SO_MARK, SO_BUSY_POLL, SO_MAX_PACING_RATE, SO_INCOMING_CPU, SO_ZEROCOPY]);
-
 /** A switch or number that is only kept. */
 export function kept(socket: Socket, name: number): number {
   return socket.kept?.get(name) ?? 0;
 }
+
+interface Option {
+  /** `number`: the first four bytes of `value`, signed. 0 or -errno; without: it cannot be set. */
+  set?(socket: Socket, number: number, task: Task, value: OptionValue): number;
+  /** The value or -errno, with room for `length` bytes; without: it cannot be read. */
+  get?(socket: Socket, length: number): Uint8Array | number;
+}
+type Row = readonly [name: number, option: Option];
+
+/** May it be set to that? 0 or -errno. */
+type Check = (socket: Socket, number: number, task: Task) => number;
+const always: Check = () => 0;
+const byAdministrator: Check = (_socket, _number, task) => (capable(task.cred, CAP_NET_ADMIN) ? 0 : -EPERM);
+
+/** On or off, kept and shown. */
+const onOff = (name: number, check = always): Row => [
+  name,
+  {
+    set: (socket, number, task) => check(socket, number, task) || keep(socket, name, number !== 0 ? 1 : 0),
+    get: (socket) => intOption(kept(socket, name)),
+  },
+];
+/** A number, kept and shown; `unset` is what it shows before. */
+const numeric = (name: number, check = always, unset = 0): Row => [
+  name,
+  {
+    set: (socket, number, task) => check(socket, number, task) || keep(socket, name, number),
+    get: (socket) => intOption(socket.kept?.get(name) ?? unset),
+  },
+];
+const readOnly = (name: number, get: (socket: Socket) => number): Row => [
+  name,
+  { get: (socket) => intOption(get(socket)) },
+];
+const bufferSize = (name: number, forced: number, send: boolean): readonly Row[] => [
+  [
+    name,
+    {
+      // Compared as unsigned: a negative size is a huge one.
+      set: (socket, number) => setBuffer(socket, send, number >>> 0),
+      get: (socket) => intOption(send ? socket.sndbuf : socket.rcvbuf),
+    },
+  ],
+  [
+    forced,
+    {
+      set: (socket, number, task) =>
+        byAdministrator(socket, number, task) || setBuffer(socket, send, Math.max(0, number)),
+    },
+  ],
+];
+const timeLimit = (name: number, receive: boolean): Row => [
+  name,
+  {
+    set: (socket, _number, _task, value) => setTimeout(socket, receive, value),
+    get: (socket) => timeoutBytes(receive ? socket.readTimeoutNs : socket.writeTimeoutNs),
+  },
+];
+/** Of families that have it, which answer for themselves. */
+const unsupported = (name: number): Row => [name, { set: () => -EOPNOTSUPP, get: () => -EOPNOTSUPP }];
+const zeros = (name: number, bytes: number): Row => [name, { get: () => new Uint8Array(bytes) }];
+
+const linger: Option = {
+  set(socket, _number, _task, value) {
+    if (value.length < 8) return -EINVAL;
+    const bytes = value.bytes(8);
+    if (bytes === null) return -EFAULT;
+    const view = new DataView(bytes.buffer);
+    socket.linger = { on: view.getInt32(0, true) !== 0, seconds: view.getInt32(4, true) };
+    return 0;
+  },
+  get: ({ linger }) => new Uint8Array(Int32Array.of(linger?.on ? 1 : 0, linger?.seconds ?? 0).buffer),
+};
+
+const maxPacingRate: Option = {
+  set: (socket, number) => keep(socket, SO_MAX_PACING_RATE, number),
+  get(socket, length) {
+    const rate = socket.kept?.get(SO_MAX_PACING_RATE) ?? -1;
+    if (length < 8) return intOption(rate);
+    return rate === -1 ? new Uint8Array(8).fill(255) : u64Option(rate >>> 0);
+  },
+};
+
+const OPTIONS: ReadonlyMap<number, Option> = new Map<number, Option>([
+  readOnly(SO_TYPE, (socket) => socket.sockType),
+  readOnly(SO_DOMAIN, (socket) => socket.family),
+  readOnly(SO_PROTOCOL, (socket) => socket.protocol),
+  readOnly(SO_ERROR, (socket) => -socket.takeError()),
+  readOnly(SO_ACCEPTCONN, (socket) => (socket.listening ? 1 : 0)),
+  onOff(SO_DEBUG, (_socket, number, task) => (number !== 0 && !capable(task.cred, CAP_NET_ADMIN) ? -EACCES : 0)),
+  onOff(SO_REUSEADDR),
+  onOff(SO_REUSEPORT, ({ family }, number) => (number !== 0 && family === AF_UNIX ? -EOPNOTSUPP : 0)),
+  onOff(SO_DONTROUTE),
+  onOff(SO_BROADCAST),
+  onOff(SO_KEEPALIVE),
+  onOff(SO_OOBINLINE),
+  onOff(SO_NO_CHECK),
+  onOff(SO_RXQ_OVFL),
+  onOff(SO_SELECT_ERR_QUEUE),
+  onOff(SO_LOCK_FILTER),
+  onOff(SO_TIMESTAMP),
+  onOff(SO_TIMESTAMPNS),
+  onOff(SO_TIMESTAMP_NEW),
+  onOff(SO_TIMESTAMPNS_NEW),
+  zeros(SO_TIMESTAMPING, 8),
+  zeros(SO_TIMESTAMPING_NEW, 8),
+  zeros(SO_TXTIME, 8),
+  onOff(SO_RCVMARK, byAdministrator),
+  numeric(SO_MARK, byAdministrator),
+  numeric(SO_PRIORITY, (_socket, number, task) =>
+    (number < 0 || number > 6) && !capable(task.cred, CAP_NET_ADMIN) ? -EPERM : 0,
+  ),
+  numeric(SO_BUSY_POLL),
+  numeric(SO_INCOMING_CPU, always, -1),
+  numeric(SO_ZEROCOPY, ({ family }, number) =>
+    family === AF_UNIX ? -EOPNOTSUPP : number < 0 || number > 1 ? -EINVAL : 0,
+  ),
+  [SO_MAX_PACING_RATE, maxPacingRate],
+  ...bufferSize(SO_SNDBUF, SO_SNDBUFFORCE, true),
+  ...bufferSize(SO_RCVBUF, SO_RCVBUFFORCE, false),
+  [
+    SO_BUF_LOCK,
+    {
+      set(socket, number) {
+        if (number & ~3) return -EINVAL;
+        socket.bufLock = number;
+        return 0;
+      },
+      get: (socket) => intOption(socket.bufLock),
+    },
+  ],
+  [SO_LINGER, linger],
+  [
+    SO_RCVLOWAT,
+    {
+      set(socket, number) {
+        socket.rcvlowat = number < 0 ? 0x7fffffff : number || 1;
+        return 0;
+      },
+      get: (socket) => intOption(socket.rcvlowat),
+    },
+  ],
+  readOnly(SO_SNDLOWAT, () => 1),
+  timeLimit(SO_RCVTIMEO, true),
+  timeLimit(SO_RCVTIMEO_NEW, true),
+  timeLimit(SO_SNDTIMEO, false),
+  timeLimit(SO_SNDTIMEO_NEW, false),
+  numeric(SO_BINDTOIFINDEX, (_socket, number) => (number < 0 || number > 1 ? -ENODEV : 0)),
+  [SO_BINDTODEVICE, { get: boundDevice }],
+  [SO_BSDCOMPAT, { set: () => 0, get: () => intOption(0) }],
+  zeros(SO_INCOMING_NAPI_ID, 4),
+  zeros(SO_WIFI_STATUS, 4),
+  zeros(SO_NOFCS, 4),
+  zeros(SO_PREFER_BUSY_POLL, 4),
+  zeros(SO_RESERVE_MEM, 4),
+  zeros(SO_ATTACH_FILTER, 0),
+  [SO_DETACH_FILTER, { set: () => -ENOENT }],
+  readOnly(SO_BPF_EXTENSIONS, () => 64),
+  [SO_TXREHASH, { get: ({ protocol }) => (protocol === IPPROTO_TCP ? intOption(1) : -EOPNOTSUPP) }],
+  unsupported(SO_PASSCRED),
+  unsupported(SO_PASSPIDFD),
+  unsupported(SO_PASSSEC),
+  unsupported(SO_PASSRIGHTS),
+  [SO_PEEK_OFF, { set: () => -EOPNOTSUPP, get: () => intOption(-1) }],
+  // Families without credentials: nobody.
+  [SO_PEERCRED, { get: () => new Uint8Array(Int32Array.of(0, -1, -1).buffer) }],
+  [SO_PEERGROUPS, { get: () => -ENODATA }],
+  [SO_PEERPIDFD, { get: () => -ENODATA }],
+  [
+    SO_PEERNAME,
+    {
+      get(socket, length) {
+        const name = socket.getName(true);
+        if (typeof name === "number") return -ENOTCONN;
+        return name.length < length ? -EINVAL : name;
+      },
+    },
+  ],
+  [SO_COOKIE, { get: (socket, length) => (length < 8 ? -EINVAL : u64Option(socket.serial)) }],
+  [SO_NETNS_COOKIE, { get: (_socket, length) => (length !== 8 ? -EINVAL : u64Option(1)) }],
+  [
+    SO_MEMINFO,
+    { get: ({ rcvbuf, sndbuf }) => new Uint8Array(Uint32Array.of(0, rcvbuf, 0, sndbuf, 0, 0, 0, 0, 0).buffer) },
+  ],
+]);
 
 export function setOption(task: Task, socket: Socket, level: number, name: number, value: OptionValue): number {
   const own = socket.setOption(task, level, name, value);
@@ -138,93 +301,22 @@ export function setOption(task: Task, socket: Socket, level: number, name: numbe
   if (value.length < 4) return -EINVAL;
   const number = value.int();
   if (number === null) return -EFAULT;
-  switch (name) {
-    case SO_TYPE:
-    case SO_PROTOCOL:
-    case SO_DOMAIN:
-    case SO_ERROR:
-    case SO_ACCEPTCONN:
-    case SO_PEERCRED:
-    case SO_SNDLOWAT:
-      return -ENOPROTOOPT;
-    case SO_BSDCOMPAT:
-    case SO_DETACH_FILTER:
-      return name === SO_DETACH_FILTER ? -ENOENT : 0;
-    case SO_PASSCRED:
-    case SO_PASSPIDFD:
-    case SO_PASSSEC:
-    case SO_PASSRIGHTS:
-    case SO_PEEK_OFF:
-      return -EOPNOTSUPP;
-    case SO_SNDBUFFORCE:
-    case SO_RCVBUFFORCE:
-      if (!capable(task.cred, CAP_NET_ADMIN)) return -EPERM;
-      setBuffer(socket, name === SO_SNDBUFFORCE, Math.max(0, number));
-      return 0;
-    case SO_SNDBUF:
-    case SO_RCVBUF:
-      // Compared as unsigned: a negative size is a huge one.
-      setBuffer(socket, name === SO_SNDBUF, number >>> 0);
-      return 0;
-    case SO_BUF_LOCK:
-      if (number & ~3) return -EINVAL;
-      socket.bufLock = number;
-      return 0;
-    case SO_LINGER: {
-      if (value.length < 8) return -EINVAL;
-      const bytes = value.bytes(8);
-      if (bytes === null) return -EFAULT;
-      const view = new DataView(bytes.buffer);
-      socket.linger = { on: view.getInt32(0, true) !== 0, seconds: view.getInt32(4, true) };
-      return 0;
-    }
-    case SO_RCVLOWAT:
-      socket.rcvlowat = number < 0 ? 0x7fffffff : number || 1;
-      return 0;
-    case SO_RCVTIMEO:
-    case SO_RCVTIMEO_NEW:
-    case SO_SNDTIMEO:
-    case SO_SNDTIMEO_NEW:
-      return setTimeout(socket, name === SO_RCVTIMEO || name === SO_RCVTIMEO_NEW, value);
-    case SO_BINDTOIFINDEX:
-      if (number < 0 || number > 1) return -ENODEV;
-      keep(socket, name, number);
-      return 0;
-    case SO_PRIORITY:
-      if ((number < 0 || number > 6) && !capable(task.cred, CAP_NET_ADMIN)) return -EPERM;
-      break;
-    case SO_MARK:
-    case SO_RCVMARK:
-      if (!capable(task.cred, CAP_NET_ADMIN)) return -EPERM;
-      break;
-    case SO_DEBUG:
-      if (number !== 0 && !capable(task.cred, CAP_NET_ADMIN)) return -EACCES;
-      break;
-    case SO_ZEROCOPY:
-      if (socket.family === AF_UNIX) return -EOPNOTSUPP;
-      if (number < 0 || number > 1) return -EINVAL;
-      break;
-    case SO_REUSEPORT:
-      if (number !== 0 && socket.family === AF_UNIX) return -EOPNOTSUPP;
-      break;
-  }
-  if (SWITCHES.has(name)) keep(socket, name, number !== 0 ? 1 : 0);
-  else if (NUMBERS.has(name)) keep(socket, name, number);
-  else return -ENOPROTOOPT;
+  return OPTIONS.get(name)?.set?.(socket, number, task, value) ?? -ENOPROTOOPT;
+}
+
+function keep(socket: Socket, name: number, value: number): number {
+  socket.kept ??= new Map();
+  socket.kept.set(name, value);
   return 0;
 }
 
-function keep(socket: Socket, name: number, value: number): void {
-  socket.kept ??= new Map();
-  socket.kept.set(name, value);
-}
-
-function setBuffer(socket: Socket, send: boolean, size: number): void {
+function setBuffer(socket: Socket, send: boolean, size: number): number {
   const doubled = Math.min(size, BUFFER_MAX) * 2;
   if (send) socket.sndbuf = Math.max(doubled, SNDBUF_MIN);
   else socket.rcvbuf = Math.max(doubled, RCVBUF_MIN);
   socket.bufLock |= send ? 1 : 2;
   socket.onBufferChange();
+  return 0;
 }
 
 function setTimeout(socket: Socket, receive: boolean, value: OptionValue): number {
@@ -251,8 +343,13 @@ function bindToDevice(socket: Socket, value: OptionValue): number {
   const name = Buffer.from(bytes).toString("latin1").split("\0")[0]!;
   const device = socket.kernel.net.stack.deviceByName(name);
   if (name !== "" && device === null) return -ENODEV;
-  keep(socket, SO_BINDTOIFINDEX, device?.index ?? 0);
-  return 0;
+  return keep(socket, SO_BINDTOIFINDEX, device?.index ?? 0);
+}
+function boundDevice(socket: Socket, length: number): Uint8Array | number {
+  const device = socket.kernel.net.stack.deviceByIndex(kept(socket, SO_BINDTOIFINDEX));
+  if (device === null) return new Uint8Array(0);
+  if (length < 16) return -EINVAL;
+  return Uint8Array.from(Buffer.from(`${device.name}\0`));
 }
 
 /** The value, or -errno. `length` is the room that the guest gives. */
@@ -266,102 +363,7 @@ export function getOption(
   const own = socket.getOption(task, level, name, length);
   if (own !== null) return own;
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
-  if (SWITCHES.has(name) || NUMBERS.has(name)) {
-    if (name === SO_INCOMING_CPU) return intOption(socket.kept?.get(name) ?? -1);
-    if (name === SO_MAX_PACING_RATE && length >= 8) {
-      const rate = socket.kept?.get(name) ?? -1;
-      return rate === -1 ? new Uint8Array(8).fill(255) : u64Option(rate >>> 0);
-    }
-    if (name === SO_MAX_PACING_RATE) return intOption(socket.kept?.get(name) ?? -1);
-    return intOption(kept(socket, name));
-  }
-  switch (name) {
-    case SO_TYPE:
-      return intOption(socket.sockType);
-    case SO_DOMAIN:
-      return intOption(socket.family);
-    case SO_PROTOCOL:
-      return intOption(socket.protocol);
-    case SO_ERROR:
-      return intOption(-socket.takeError());
-    case SO_ACCEPTCONN:
-      return intOption(socket.listening ? 1 : 0);
-    case SO_SNDBUF:
-      return intOption(socket.sndbuf);
-    case SO_RCVBUF:
-      return intOption(socket.rcvbuf);
-    case SO_BUF_LOCK:
-      return intOption(socket.bufLock);
-    case SO_RCVLOWAT:
-      return intOption(socket.rcvlowat);
-    case SO_SNDLOWAT:
-      return intOption(1);
-    case SO_BSDCOMPAT:
-    case SO_INCOMING_NAPI_ID:
-    case SO_WIFI_STATUS:
-    case SO_NOFCS:
-    case SO_PREFER_BUSY_POLL:
-    case SO_RESERVE_MEM:
-      return intOption(0);
-    case SO_TIMESTAMPING:
-    case SO_TIMESTAMPING_NEW:
-    case SO_TXTIME:
-      return new Uint8Array(8);
-    case SO_PASSCRED:
-    case SO_PASSPIDFD:
-    case SO_PASSSEC:
-    case SO_PASSRIGHTS:
-      return -EOPNOTSUPP;
-    case SO_BPF_EXTENSIONS:
-      return intOption(64);
-    case SO_TXREHASH:
-      return socket.protocol === IPPROTO_TCP ? intOption(1) : -EOPNOTSUPP;
-    case SO_ATTACH_FILTER:
-      return new Uint8Array(0);
-    case SO_PEERGROUPS:
-    case SO_PEERPIDFD:
-      return -ENODATA;
-    case SO_BINDTOIFINDEX:
-      return intOption(kept(socket, name));
-    case SO_BINDTODEVICE: {
-      const device = socket.kernel.net.stack.deviceByIndex(kept(socket, SO_BINDTOIFINDEX));
-      if (device === null) return new Uint8Array(0);
-      if (length < 16) return -EINVAL;
-      return Uint8Array.from(Buffer.from(`${device.name}\0`));
-    }
-    case SO_LINGER: {
-      const bytes = new Uint8Array(8);
-      const view = new DataView(bytes.buffer);
-      view.setInt32(0, socket.linger?.on ? 1 : 0, true);
-      view.setInt32(4, socket.linger?.seconds ?? 0, true);
-      return bytes;
-    }
-    case SO_RCVTIMEO:
-    case SO_RCVTIMEO_NEW:
-      return timeoutBytes(socket.readTimeoutNs);
-    case SO_SNDTIMEO:
-    case SO_SNDTIMEO_NEW:
-      return timeoutBytes(socket.writeTimeoutNs);
-    case SO_PEERCRED: {
-      // Families without credentials: nobody.
-      return new Uint8Array(Int32Array.of(0, -1, -1).buffer);
-    }
-    case SO_PEERNAME: {
-      const name = socket.getName(true);
-      if (typeof name === "number") return -ENOTCONN;
-      return name.length < length ? -EINVAL : name;
-    }
-    case SO_COOKIE:
-      return length < 8 ? -EINVAL : u64Option(socket.serial);
-    case SO_NETNS_COOKIE:
-      return length !== 8 ? -EINVAL : u64Option(1);
-    case SO_MEMINFO:
-      return new Uint8Array(Uint32Array.of(0, socket.rcvbuf, 0, socket.sndbuf, 0, 0, 0, 0, 0).buffer);
-    case SO_PEEK_OFF:
-      return intOption(-1);
-    default:
-      return -ENOPROTOOPT;
-  }
+  return OPTIONS.get(name)?.get?.(socket, length) ?? -ENOPROTOOPT;
 }
 
 function timeoutBytes(ns: number): Uint8Array {

@@ -9,10 +9,11 @@
  */
 import { EFAULT, EOPNOTSUPP } from "../abi/errno.ts";
 import { S_IFSOCK } from "../abi/stat.ts";
-import { OWNER_PGRP, OWNER_PID, setOwner } from "../ipc/async-io.ts";
+import { OWNER_PGRP, OWNER_PID, ownerFor, setOwner } from "../ipc/async-io.ts";
 import type { Kernel } from "../kernel.ts";
 import { SIGPIPE } from "../signal/numbers.ts";
 import { sendSignalToTask, userInfo } from "../signal/send.ts";
+import { persistent } from "../state/registry.ts";
 import type { Process } from "../task/process.ts";
 import type { Task } from "../task/task.ts";
 import { File } from "../vfs/file.ts";
@@ -113,7 +114,6 @@ export abstract class Socket extends File {
     return `socket:[${this.serial}]`;
   }
 
-  /** Connection-oriented types raise SIGPIPE in send. */
   abstract bind(task: Task, addr: Uint8Array): number;
   abstract connect(task: Task, addr: Uint8Array, nonBlocking: boolean): number;
   listen(_task: Task, _backlog: number): number {
@@ -185,7 +185,7 @@ export abstract class Socket extends File {
       }
       case FIOGETOWN:
       case SIOCGPGRP:
-        return task.mm.writeU32(arg, this.ownerType === OWNER_PGRP ? -this.owner : this.owner);
+        return task.mm.writeU32(arg, this.ownerType === OWNER_PGRP ? -ownerFor(task, this) : ownerFor(task, this));
       default:
         return this.kernel.net.interfaceIoctl(task, request, arg);
     }
@@ -198,3 +198,6 @@ export function intOption(value: number): Uint8Array {
   new DataView(bytes.buffer).setInt32(0, value, true);
   return bytes;
 }
+
+persistent("receive-info", ReceiveInfo);
+persistent("socket", Socket);

@@ -6,6 +6,8 @@
  *
  * Source: netdevice(7), ip(7). The loopback device as on Linux: 127.0.0.0/8 and ::1/128, MTU 65536.
  */
+
+import { persistent } from "../state/registry.ts";
 import { ANY4, type Ip, isAny, isLoopback, LOOPBACK4, LOOPBACK6 } from "./inet/ip.ts";
 
 export interface DeviceAddress {
@@ -99,3 +101,5 @@ export class LoopbackStack implements NetworkStack {
     return typeof ip === "number" ? LOOPBACK4 : ip;
   }
 }
+
+persistent("loopback-stack", LoopbackStack);

@@ -4,6 +4,8 @@
  * Invariant: a SignalAction never changes once it is in a table; a change puts another one in its place. So fork copies
  * references, and 64 equal defaults are one object.
  */
+
+import { persistent } from "../state/registry.ts";
 import { SigSet } from "./task-signals.ts";
 
 export const SIG_DFL = 0;
@@ -42,3 +44,5 @@ export class SignalActions {
     this.actions = this.actions.map((action) => (action.handler === SIG_IGN ? IGNORED : DEFAULT));
   }
 }
+
+persistent("signal-actions", SignalActions);

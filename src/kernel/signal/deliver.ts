@@ -20,18 +20,16 @@ import {
   ACT_IGNORE,
   ACT_STOP,
   defaultAction,
-  isSynchronous,
   SA_NODEFER,
   SA_RESETHAND,
   SA_RESTART,
   SI_KERNEL,
-  SI_USER,
-  SIGKILL,
   SIGSEGV,
   SIGSTOP,
   signalName,
 } from "./numbers.ts";
 import { dequeueSignal, enqueue } from "./queue.ts";
+import { sparesInit } from "./send.ts";
 import { enterStop, startStop } from "./stop.ts";
 import type { SigInfo } from "./task-signals.ts";
 
@@ -157,7 +155,7 @@ function applyDefault(task: Task, info: SigInfo): void {
   const { signo } = info;
   const action = defaultAction(signo);
   if (action === ACT_IGNORE) return;
-  if (process.unkillable && signo !== SIGKILL && !fromOutside(info)) return;
+  if (sparesInit(process, info)) return;
   if (action === ACT_STOP) {
     // Nobody could continue an orphaned group: terminal stops are dropped there.
     if (signo !== SIGSTOP && isOrphaned(process.group)) return;
@@ -166,12 +164,6 @@ function applyDefault(task: Task, info: SigInfo): void {
   }
   explain(task, info, action === ACT_CORE);
   exitGroup(task, signo);
-}
-
-function fromOutside(info: SigInfo): boolean {
-  return (
-    info.code === SI_KERNEL || (info.code === SI_USER && !info.pid) || (info.code > 0 && isSynchronous(info.signo))
-  );
 }
 
 /** Says in the log why a guest died. */
@@ -193,7 +185,7 @@ function explain(task: Task, info: SigInfo, crash: boolean): void {
   log.info(
     `pid ${task.tid} (${task.comm}) crashed: ${name} (code ${info.code})${fault}, rip 0x${rip.toString(16)} (${place})`,
   );
-  for (const line of task.kernel.history.of(task.tid, 10)) log.info(`  ${line}`);
+  for (const line of task.kernel.history.of(task.serial, 10)) log.info(`  ${line}`);
 }
 
 /** Queues a signal that cannot be refused: blocked or ignored, it takes the default action. */

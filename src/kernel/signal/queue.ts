@@ -2,24 +2,27 @@
  * Pending signals: putting them into and taking them out of the queues of tasks and processes.
  *
  * Source: signal(7), sigqueue(3), RLIMIT_SIGPENDING in getrlimit(2). Bounded: a standard signal is queued once; entries
- * count against the receiving user's RLIMIT_SIGPENDING.
+ * count against the receiving user's RLIMIT_SIGPENDING, and there are SIGNALS_MAX at most.
  */
 import { EAGAIN } from "../abi/errno.ts";
 import type { Process } from "../task/process.ts";
 import { RLIMIT_SIGPENDING } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
-import { userCounts } from "../task/users.ts";
+import { dropUser, userCounts } from "../task/users.ts";
 import { isSynchronous, SI_USER, SIGKILL, SIGRTMIN } from "./numbers.ts";
 import type { PendingSignals, SigInfo, SigSet } from "./task-signals.ts";
+
+/** Queued signals of one user, whatever root has made of the limit. */
+const SIGNALS_MAX = 1 << 17;
 
 /** Adds a signal to a queue. 0, or -EAGAIN when a queued signal finds no room. `owner` is a task of the receiver. */
 export function enqueue(owner: Task, pending: PendingSignals, info: SigInfo): number {
   const { signo } = info;
   if (signo < SIGRTMIN && pending.set.has(signo)) return 0;
   if (signo !== SIGKILL) {
-    const counts = userCounts(owner.kernel, owner.cred.uid);
+    const counts = userCounts(owner.container, owner.cred.uid);
     const mayExceed = signo < SIGRTMIN && info.code >= 0;
-    if (mayExceed || counts.signals < owner.process.rlimits[RLIMIT_SIGPENDING]!.soft) {
+    if (mayExceed || counts.signals < Math.min(SIGNALS_MAX, owner.process.rlimits[RLIMIT_SIGPENDING]!.soft)) {
       counts.signals++;
       info.queuedFor = owner.cred.uid;
       pending.queue.push(info);
@@ -52,7 +55,8 @@ function take(owner: Task, pending: PendingSignals, signo: number): SigInfo {
 
 function uncount(owner: Task, info: SigInfo): void {
   if (info.queuedFor === undefined) return;
-  userCounts(owner.kernel, info.queuedFor).signals--;
+  userCounts(owner.container, info.queuedFor).signals--;
+  dropUser(owner.container, info.queuedFor);
   info.queuedFor = undefined;
 }
 

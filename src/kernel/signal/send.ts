@@ -2,7 +2,8 @@
  * Sending signals: who gets them, which are dropped, what SIGCONT, SIGKILL and the stop signals do at once.
  *
  * Source: signal(7), kill(2), credentials of senders in kill(2). Rules as on Linux: a blocked signal is never dropped
- * as ignored; a container's init does not get signals that it left at their default, except from outside the sandbox.
+ * as ignored; a container's init does not get what it left at its default, wherever that comes from, except KILL and STOP
+ * from outside the container (pid_namespaces(7)).
  */
 import { EPERM } from "../abi/errno.ts";
 import { CAP_KILL, type Credentials, capable } from "../task/credentials.ts";
@@ -40,9 +41,14 @@ export function sendToGroup(group: ProcessGroup, info: SigInfo): void {
   for (const process of [...group.members]) send(process, null, { ...info });
 }
 
-/** Is it from outside of the sandbox (the host's Ctrl-C, `runts kill`)? */
-function fromOutside(info: SigInfo): boolean {
-  return info.code === SI_KERNEL || (info.code === SI_USER && !info.pid);
+/**
+ * Does a signal that a process left at its default not reach it, since it is a container's init? KILL and STOP do, where
+ * they are the kernel's own or from outside (`runts kill`), which here is the same.
+ */
+export function sparesInit(process: Process, info: SigInfo): boolean {
+  if (!process.unkillable) return false;
+  if (info.signo !== SIGKILL && info.signo !== SIGSTOP) return true;
+  return info.code !== SI_KERNEL && (info.code !== SI_USER || info.pid !== 0);
 }
 
 /** Would the process drop it now? `task` is the thread whose mask counts. */
@@ -50,7 +56,7 @@ function isIgnored(process: Process, task: Task, info: SigInfo): boolean {
   const { signo } = info;
   if (task.signals.blocked.has(signo) || task.signals.waitingFor?.has(signo)) return false;
   const handler = process.actions.actions[signo]!.handler;
-  if (handler === SIG_DFL && process.unkillable && !fromOutside(info)) return true;
+  if (handler === SIG_DFL && sparesInit(process, info)) return true;
   return handler === SIG_IGN || (handler === SIG_DFL && defaultAction(signo) === ACT_IGNORE);
 }
 
@@ -62,7 +68,7 @@ function send(process: Process, target: Task | null, info: SigInfo): number {
     flushProcess(process, isStopSignal);
     continueProcess(process);
   }
-  if ((signo === SIGKILL || signo === SIGSTOP) && process.unkillable && !fromOutside(info)) return 0;
+  if ((signo === SIGKILL || signo === SIGSTOP) && sparesInit(process, info)) return 0;
   if (signo === SIGKILL) {
     killProcess(process, SIGKILL);
     return 0;

@@ -4,6 +4,7 @@ import { type Guest, GuestWorld, MEM } from "../testing/scripted-guest.ts";
 
 const SIGHUP = 1;
 const SIGINT = 2;
+const SIGKILL = 9;
 const SIGUSR1 = 10;
 const SIGSEGV = 11;
 const SIGUSR2 = 12;
@@ -233,7 +234,7 @@ describe("who may send what to whom", () => {
     expect(seen).toEqual([-EPERM, -ESRCH, -EINVAL, 0, -ESRCH, -EINVAL, -EPERM]);
   });
 
-  test("a container's init is spared what it left at default, but not from outside", () => {
+  test("a container's init is spared what it left at default, but KILL from outside", () => {
     const seen: unknown[] = [];
     const world = new GuestWorld();
     const status = world.run(
@@ -245,13 +246,16 @@ describe("who may send what to whom", () => {
         yield* g.wait();
         seen.push(yield* raise(g, SIGINT), "alive");
         const { sendSignal, kernelInfo } = require("./send.ts") as typeof import("./send.ts");
-        sendSignal(world.kernel.init!, kernelInfo(SIGINT));
+        sendSignal(world.container.first!, kernelInfo(SIGINT));
+        seen.push(yield* g.sys("getpid"));
+        sendSignal(world.container.first!, kernelInfo(SIGKILL));
         yield* g.sys("getpid");
+        seen.push("not reached");
       },
       { unkillable: true },
     );
-    expect(seen).toEqual([0, 0, 0, "alive"]);
-    expect(status).toBe(SIGINT);
+    expect(seen).toEqual([0, 0, 0, "alive", 1]);
+    expect(status).toBe(SIGKILL);
   });
 
   test("a process signal goes to a thread that does not block it", () => {
@@ -282,6 +286,6 @@ describe("who may send what to whom", () => {
       for (let i = 0; i < 4; i++) seen.push(yield* g.sys("rt_sigqueueinfo", 1, SIGRT, MEM.free));
     });
     expect(seen).toEqual([0, 0, 0, -EAGAIN]);
-    expect(world.kernel.users.get(0)!.signals).toBe(0);
+    expect(world.container.users.size).toBe(0);
   });
 });

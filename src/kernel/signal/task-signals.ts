@@ -4,6 +4,8 @@
  * Source: signal(7), sigqueue(3). A set of the 64 signals is two u32 halves; signal n is bit n-1.
  * Bounded: at most RLIMIT_SIGPENDING queued entries per user, kept by signal/send.ts.
  */
+
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 
 export interface SigInfo {
@@ -104,3 +106,7 @@ export class TaskSignals {
     );
   }
 }
+
+persistent("signal-set", SigSet);
+persistent("pending-signals", PendingSignals);
+persistent("task-signals", TaskSignals);

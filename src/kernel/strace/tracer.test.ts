@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { ENOENT, ERESTARTSYS } from "../abi/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import type { SyscallDeclaration } from "../syscall.ts";
+import { open_by_handle_at } from "../syscalls/name_to_handle_at.ts";
 import { openat } from "../syscalls/open.ts";
 import { read, readv } from "../syscalls/read.ts";
 import { wait4 } from "../syscalls/wait.ts";
@@ -10,7 +11,7 @@ import { call } from "../testing/fake-platform.ts";
 import { MEMORY, TaskKit } from "../testing/task-kit.ts";
 import { Tracer } from "./tracer.ts";
 
-const DECLARATIONS = [openat, read, readv, wait4];
+const DECLARATIONS = [openat, open_by_handle_at, read, readv, wait4];
 
 /** A tracer with the text that it printed. */
 function traced(names: string[] = []) {
@@ -36,6 +37,13 @@ describe("--strace", () => {
     expect(text()).toBe(
       '[pid     1] openat(AT_FDCWD, "/no\\n", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)\n',
     );
+  });
+
+  test("prints flags that have no names, of a call whose name begins as open's", () => {
+    const { kit, tracer, begin, text } = traced();
+    begin(kit.task, open_by_handle_at, -100, 0, 8);
+    tracer.onResult(kit.task, open_by_handle_at.nr, -ENOENT);
+    expect(text()).toContain("open_by_handle_at(AT_FDCWD, NULL, 8)");
   });
 
   test("prints what the call filled in, as much as it filled", () => {

@@ -208,8 +208,9 @@ export class Tracer {
       return text ?? address(value);
     }
     // Reading only is the absence of a flag.
-    if (argument === "flags" && begun.name.startsWith("open") && typeof value === "number" && (value & 3) === 0) {
-      const rest = value === 0 ? "" : `|${type.format!(value, task, begun.call, 0)}`;
+    const opens = argument === "flags" && begun.name.startsWith("open");
+    if (opens && type.format !== undefined && typeof value === "number" && (value & 3) === 0) {
+      const rest = value === 0 ? "" : `|${type.format(value, task, begun.call, 0)}`;
       return `O_RDONLY${rest}`;
     }
     if (type.kind === "signal" && typeof value === "number") return value === 0 ? "0" : signalText(value);

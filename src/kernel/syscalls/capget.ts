@@ -3,7 +3,7 @@ import { EFAULT, EINVAL, EPERM, ESRCH } from "../abi/errno.ts";
 import { addr } from "../args.ts";
 import { syscall } from "../syscall.ts";
 import { isSubset } from "../task/access.ts";
-import { ALL_CAPS, CAP_SETPCAP, type CapSet, capable } from "../task/credentials.ts";
+import { ALL_CAPS, CAP_SETPCAP, type CapSet, capable, intersect, union } from "../task/credentials.ts";
 import { changeCredentials } from "../task/set-ids.ts";
 import type { Task } from "../task/task.ts";
 
@@ -27,7 +27,7 @@ export const capget = syscall("capget", { hdrp: addr, datap: addr }, (task, { hd
   if (typeof header === "number") return header === -EINVAL && datap === 0 ? 0 : header;
   if (datap === 0) return 0;
   if (header.pid < 0) return -EINVAL;
-  const target = header.pid === 0 ? task : task.kernel.tasks.get(header.pid);
+  const target = header.pid === 0 ? task : task.pids.tasks.get(header.pid);
   if (target === undefined) return -ESRCH;
   const { effective, permitted, inheritable } = target.cred;
   const data = new Uint32Array(3 * header.words);
@@ -39,16 +39,13 @@ export const capget = syscall("capget", { hdrp: addr, datap: addr }, (task, { hd
   return task.mm.writeBytes(datap, new Uint8Array(data.buffer)) < 0 ? -EFAULT : 0;
 });
 
-const union = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo | b.lo) >>> 0, hi: (a.hi | b.hi) >>> 0 });
-const meet = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo & b.lo) >>> 0, hi: (a.hi & b.hi) >>> 0 });
-
 export const capset = syscall("capset", { hdrp: addr, datap: addr }, (task, { hdrp, datap }) => {
   const header = readHeader(task, hdrp);
   if (typeof header === "number") return header;
   if (header.pid !== 0 && header.pid !== task.tid) return -EPERM;
   const data = new Uint32Array(6);
   if (task.mm.readBytes(datap, new Uint8Array(data.buffer), header.words * 12) < 0) return -EFAULT;
-  const set = (at: number): CapSet => meet({ lo: data[at]!, hi: data[at + 3]! }, ALL_CAPS);
+  const set = (at: number): CapSet => intersect({ lo: data[at]!, hi: data[at + 3]! }, ALL_CAPS);
   const effective = set(0);
   const permitted = set(1);
   const inheritable = set(2);
@@ -57,6 +54,6 @@ export const capset = syscall("capset", { hdrp: addr, datap: addr }, (task, { hd
   if (!isSubset(inheritable, union(old.inheritable, old.bounding))) return -EPERM;
   if (!isSubset(permitted, old.permitted)) return -EPERM;
   if (!isSubset(effective, permitted)) return -EPERM;
-  const ambient = meet(old.ambient, meet(permitted, inheritable));
+  const ambient = intersect(old.ambient, intersect(permitted, inheritable));
   return changeCredentials(task, { ...old, effective, permitted, inheritable, ambient });
 });

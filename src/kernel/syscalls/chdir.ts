@@ -42,7 +42,7 @@ export const chroot = syscall("chroot", { path: cstring }, (task, call) => {
   return 0;
 });
 
-export const getcwd = syscall("getcwd", { buffer: outBuffer("size"), size }, (task, call) => {
+export const getcwd = syscall("getcwd", { buffer: outBuffer(), size }, (task, call) => {
   const { cwd } = task.fs;
   if (cwd.dentry.deleted) return -ENOENT;
   const bytes = encodeCString(pathStringReachable(task, cwd));

@@ -27,7 +27,7 @@ import {
   type CloneRequest,
   cloneTask,
 } from "../task/clone.ts";
-import { Task } from "../task/task.ts";
+import type { Task } from "../task/task.ts";
 
 const CSIGNAL = 0xff;
 const CLONE_FLAGS = {
@@ -53,7 +53,7 @@ function doClone(task: Task, request: CloneRequest): number {
   const made = cloneTask(task, request);
   if (typeof made === "number") return made;
   if (made.vforkParent === null) return made.tid;
-  task.restart = { data: made };
+  task.restart = { data: { kind: "vfork", child: made } };
   return waitForVfork(task, made);
 }
 
@@ -67,7 +67,7 @@ function waitForVfork(task: Task, child: Task): number {
 /** The child that a vfork in progress waits for. */
 function vforkChild(task: Task): Task | null {
   const made = task.restart?.data;
-  return made instanceof Task ? made : null;
+  return made?.kind === "vfork" ? made.child : null;
 }
 
 function request(flagBits: number, exitSignal: number): CloneRequest {

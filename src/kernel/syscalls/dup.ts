@@ -3,14 +3,14 @@
  *
  * Manual page: dup(2). Linux: fs/file.c. Gaps: none known.
  */
+
 import { EBADF, EINVAL } from "../abi/errno.ts";
+import { O_CLOEXEC } from "../abi/fcntl.ts";
 import { fd, flags } from "../args.ts";
 import { syscall } from "../syscall.ts";
 import { RLIMIT_NOFILE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 import { closeFile } from "../vfs/close-file.ts";
-
-const O_CLOEXEC = 0o2000000;
 
 export const dup = syscall("dup", { oldfd: fd }, (task, call) => {
   const file = task.files.get(call.oldfd);

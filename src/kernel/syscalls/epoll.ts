@@ -5,6 +5,7 @@
  * wake-up paths of nested sets are simpler than Linux'.
  */
 import { EBADF, EFAULT, EINTR, EINVAL, EPERM, ERESTARTSYS } from "../abi/errno.ts";
+import { O_CLOEXEC } from "../abi/fcntl.ts";
 import { addr, fd, flags, inStruct, int, oneOf, size } from "../args.ts";
 import { EpollFile, EVENT_SIZE } from "../ipc/epoll.ts";
 import { readSigSet, useMask } from "../signal/mask.ts";
@@ -16,7 +17,7 @@ import { POLLIN } from "../vfs/file.ts";
 import { userRange } from "../vfs/io.ts";
 import { callFile } from "../vfs/read-write.ts";
 
-const EPOLL_CLOEXEC = 0o2000000;
+const EPOLL_CLOEXEC = O_CLOEXEC;
 const OP = { EPOLL_CTL_ADD: 1, EPOLL_CTL_DEL: 2, EPOLL_CTL_MOD: 3 };
 /** Most events in one epoll_wait: INT_MAX / sizeof(struct epoll_event). */
 const EVENTS_MAX = 178956970;
@@ -27,11 +28,11 @@ const bytes = new Uint8Array(BATCH * EVENT_SIZE);
 const view = new DataView(bytes.buffer);
 
 export const epoll_create = syscall("epoll_create", { size: int }, (task, call) =>
-  call.size <= 0 ? -EINVAL : installFile(task, new EpollFile(), false),
+  call.size <= 0 ? -EINVAL : installFile(task, new EpollFile(task.kernel), false),
 );
 
 export const epoll_create1 = syscall("epoll_create1", { flags: flags({ EPOLL_CLOEXEC }) }, (task, call) =>
-  call.flags & ~EPOLL_CLOEXEC ? -EINVAL : installFile(task, new EpollFile(), call.flags !== 0),
+  call.flags & ~EPOLL_CLOEXEC ? -EINVAL : installFile(task, new EpollFile(task.kernel), call.flags !== 0),
 );
 
 export const epoll_ctl = syscall(
@@ -114,6 +115,11 @@ function wait(task: Task, epfd: number, at: number, max: number, timeoutNs: numb
     if (room === 0) return epoll.poll(task) !== 0 ? -EFAULT : waitMore(task, epoll, timeoutNs);
     const n = epoll.harvest(task, view, room);
     if (n > 0) return task.mm.writeBytes(at, bytes, n * EVENT_SIZE) < 0 ? -EFAULT : n;
+    // Many that were ready and are not any more: the rest of them after others had their turn.
+    if (epoll.hasListed) {
+      task.progress().file ??= epoll.retain();
+      return task.giveWay();
+    }
   }
   return waitMore(task, epoll, timeoutNs);
 }

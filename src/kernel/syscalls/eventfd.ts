@@ -1,12 +1,13 @@
 /** eventfd, eventfd2. Manual page: eventfd(2). */
 import { EINVAL } from "../abi/errno.ts";
+import { O_CLOEXEC, O_NONBLOCK } from "../abi/fcntl.ts";
 import { flags, uint } from "../args.ts";
 import { EventFile } from "../ipc/eventfd.ts";
 import { syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import { installFile } from "../vfs/close-file.ts";
 
-const EFD = { EFD_SEMAPHORE: 1, EFD_CLOEXEC: 0o2000000, EFD_NONBLOCK: 0o4000 };
+const EFD = { EFD_SEMAPHORE: 1, EFD_CLOEXEC: O_CLOEXEC, EFD_NONBLOCK: O_NONBLOCK };
 
 export const eventfd = syscall("eventfd", { initval: uint }, (task, call) => create(task, call.initval, 0));
 

@@ -3,34 +3,41 @@
  *
  * Manual page: execve(2), execveat(2). The work is loader/exec.ts'.
  */
+
 import { EBADF, EINVAL, ELOOP, ENOENT } from "../abi/errno.ts";
+import { AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_NOFOLLOW, O_PATH } from "../abi/fcntl.ts";
+import { S_IFLNK, S_IFMT } from "../abi/stat.ts";
 import { addr, cstring, fd, flags } from "../args.ts";
 import { checkExecutable, exec, openExecutable } from "../loader/exec.ts";
 import { GuestStrings } from "../loader/strings.ts";
+import { Slice } from "../slice.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import { RLIMIT_STACK } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 import type { File } from "../vfs/file.ts";
 
-const AT_FDCWD = -100;
-const AT_SYMLINK_NOFOLLOW = 0x100;
-const AT_EMPTY_PATH = 0x1000;
-const O_NOFOLLOW = 0o400000;
-const O_PATH = 0o10000000;
-const S_IFMT = 0o170000;
-const S_IFLNK = 0o120000;
-
 function run(task: Task, file: File, name: string, argv: number, envp: number, viaDescriptor = false): number {
   // A quarter of the stack limit, at least 128 KiB, at most 6 MiB (Linux: three quarters of _STK_LIM).
   const stack = task.process.rlimits[RLIMIT_STACK]!.soft;
   const budget = Math.max(131072, Math.min(stack / 4, 6 << 20));
-  const strings = new GuestStrings(task.mm, budget);
-  const args = strings.array(argv);
-  const env = typeof args === "number" ? args : strings.array(envp);
-  if (typeof args === "number" || typeof env === "number") {
+  const before = task.restart?.data;
+  const strings = before?.kind === "arguments" ? before.strings : new GuestStrings(task.mm, budget);
+  const read = strings.read(argv, envp, new Slice(task.kernel));
+  if (read !== 0) {
+    const result = read < 0 ? read : task.giveWay();
+    if (result === BLOCKED) {
+      const restart = task.progress();
+      restart.data = { kind: "arguments", strings };
+      if (restart.file === undefined) {
+        restart.file = file;
+        return result;
+      }
+    }
     file.release();
-    return Math.min(typeof args === "number" ? args : 0, typeof env === "number" ? env : 0);
+    return result;
   }
+  const args = strings.argv.strings;
+  const env = strings.envp.strings;
   // An empty argv becomes one empty string, since Linux 5.18.
   file.retain();
   const descriptor = /^\/dev\/fd\/(\d+)/.exec(name);
@@ -43,6 +50,7 @@ function run(task: Task, file: File, name: string, argv: number, envp: number, v
     inaccessible,
   });
   // Waiting for the other threads to end: the path may mean something else, or nothing, when the call is run again.
+  if (result === BLOCKED) task.progress().data = { kind: "arguments", strings };
   if (result === BLOCKED && task.progress().file === undefined) task.progress().file = file;
   else file.release();
   return result;

@@ -8,10 +8,11 @@ import { EBADF, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, ESPIPE } from "../abi
 import { S_IFBLK, S_IFDIR, S_IFREG } from "../abi/stat.ts";
 import { fd, flags, off, oneOf, size } from "../args.ts";
 import { PipeFile } from "../ipc/pipe.ts";
+import { Slice } from "../slice.ts";
 import { syscall } from "../syscall.ts";
 import { RLIMIT_FSIZE } from "../task/rlimits.ts";
 import { MAX_OFFSET } from "../vfs/file.ts";
-import { exceedsFileSize } from "../vfs/read-write.ts";
+import { callFile, exceedsFileSize } from "../vfs/read-write.ts";
 
 const FALLOC = {
   FALLOC_FL_KEEP_SIZE: 1,
@@ -32,7 +33,7 @@ const ADVICE = {
 
 export const fallocate = syscall("fallocate", { fd, mode: flags(FALLOC), offset: off, len: off }, (task, call) => {
   const { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } = FALLOC;
-  const file = task.files.getOpen(call.fd);
+  const file = callFile(task, call.fd);
   if (file === undefined) return -EBADF;
   const { mode, offset, len } = call;
   if (offset < 0 || len <= 0) return -EINVAL;
@@ -51,8 +52,23 @@ export const fallocate = syscall("fallocate", { fd, mode: flags(FALLOC), offset:
   if (offset + len > MAX_OFFSET) return -EFBIG;
   const limit = task.process.rlimits[RLIMIT_FSIZE]!.soft;
   if (!(mode & FALLOC_FL_KEEP_SIZE) && offset + len > limit && offset + len > file.size()) return exceedsFileSize(task);
-  return file.fallocate(mode, offset, len);
+  // What can be done in parts is; a part that finds no room ends the call, and those before it stay.
+  if (main !== 0 && main !== FALLOC_FL_PUNCH_HOLE) return file.fallocate(mode, offset, len);
+  const slice = new Slice(task.kernel);
+  for (let done = task.restart?.moved ?? 0; ; ) {
+    const part = Math.min(PART, len - done);
+    const result = file.fallocate(mode, offset + done, part);
+    done += part;
+    if (result < 0 || done >= len) return result;
+    if (!slice.over) continue;
+    const restart = task.progress();
+    restart.moved = done;
+    restart.file ??= file.retain();
+    return task.giveWay();
+  }
 });
+/** Bytes that are allocated or given back between two looks at the clock. */
+const PART = 16 << 20;
 
 export const fadvise64 = syscall("fadvise64", { fd, offset: off, len: off, advice: oneOf(ADVICE) }, (task, call) => {
   const file = task.files.getOpen(call.fd);

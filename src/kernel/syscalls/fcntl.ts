@@ -19,8 +19,9 @@ import {
 } from "../abi/errno.ts";
 import { FASYNC, O_APPEND, O_DIRECT, O_NOATIME, O_NONBLOCK, O_PATH } from "../abi/fcntl.ts";
 import { fd, long, oneOf } from "../args.ts";
-import { OWNER_PGRP, OWNER_PID, OWNER_TID, setAsync, setOwner } from "../ipc/async-io.ts";
+import { OWNER_PGRP, OWNER_PID, OWNER_TID, ownerFor, setAsync, setOwner } from "../ipc/async-io.ts";
 import { PipeFile } from "../ipc/pipe.ts";
+import { VMA_NEVER_WRITE } from "../mm/vma.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import { CAP_FOWNER, capable } from "../task/credentials.ts";
 import { RLIMIT_NOFILE } from "../task/rlimits.ts";
@@ -96,7 +97,7 @@ export const fcntl = syscall("fcntl", { fd, cmd: oneOf(F), arg: long }, (task, c
     case F.F_SETOWN:
       return setOwner(task, file, arg < 0 ? OWNER_PGRP : OWNER_PID, Math.abs(arg));
     case F.F_GETOWN:
-      return file.ownerType === OWNER_PGRP ? -file.owner : file.owner;
+      return file.ownerType === OWNER_PGRP ? -ownerFor(task, file) : ownerFor(task, file);
     case F.F_SETOWN_EX: {
       const view = task.mm.readStruct(call.arg, 8);
       if (view === null) return -EFAULT;
@@ -106,7 +107,7 @@ export const fcntl = syscall("fcntl", { fd, cmd: oneOf(F), arg: long }, (task, c
     }
     case F.F_GETOWN_EX:
       if (task.mm.writeU32(call.arg, file.ownerType) < 0) return -EFAULT;
-      return task.mm.writeU32(call.arg + 4, file.owner);
+      return task.mm.writeU32(call.arg + 4, ownerFor(task, file));
     case F.F_SETSIG:
       if (arg < 0 || arg > 64) return -EINVAL;
       file.ownerSignal = arg;
@@ -160,7 +161,7 @@ function setFlags(task: Task, file: File, number: number, arg: number): number {
   }
   const result = file.flagsChanging((file.flags & ~SETTABLE) | (arg & SETTABLE));
   if (result < 0) return result;
-  if ((arg & FASYNC) !== (file.flags & FASYNC)) setAsync(task, file, number, (arg & FASYNC) !== 0);
+  if ((arg & FASYNC) !== (file.flags & FASYNC)) setAsync(file, number, (arg & FASYNC) !== 0);
   file.flags = (file.flags & ~SETTABLE) | (arg & SETTABLE);
   return 0;
 }
@@ -197,6 +198,7 @@ function readFlock(task: Task, file: File, at: number, ofd: boolean): RecordLock
     // Up to the largest offset is up to the end, however it was asked for.
     end: range.end >= OFFSET_MAX ? LOCK_EOF : range.end,
     pid: ofd ? -1 : task.process.pid,
+    pids: task.pids,
   };
 }
 /** 2^63 - 1, which a number rounds up. */
@@ -214,7 +216,7 @@ function getLock(task: Task, file: File, at: number, ofd: boolean): number {
     view.setInt16(2, 0, true);
     setS64(view, 8, found.start);
     setS64(view, 16, found.end === LOCK_EOF ? 0 : found.end - found.start + 1);
-    view.setInt32(24, found.pid, true);
+    view.setInt32(24, found.pid === -1 || found.pids === task.pids ? found.pid : 0, true);
   }
   return task.mm.writeBytes(at, new Uint8Array(view.buffer, view.byteOffset, FLOCK));
 }
@@ -227,7 +229,7 @@ function setLock(task: Task, file: File, number: number, at: number, ofd: boolea
   const table = lockTable(file);
   const result = table.set(want);
   if (result !== -EAGAIN || !wait) {
-    if (wait) table.endWait(want.owner);
+    if (wait) table.endWait(want.owner, task.kernel.lockWaits);
     // Somebody closed the descriptor while this thread waited: the close must not have missed this lock.
     if (result === 0 && !ofd && want.type !== F_UNLCK && task.restart !== null && task.files.get(number) !== file) {
       table.set({ ...want, type: F_UNLCK });
@@ -235,11 +237,11 @@ function setLock(task: Task, file: File, number: number, at: number, ofd: boolea
     }
     return result;
   }
-  if (table.beginWait(want) < 0) return -EDEADLK;
+  if (table.beginWait(want, task.kernel.lockWaits) < 0) return -EDEADLK;
   const restart = task.progress();
   restart.file ??= file.retain();
   const slept = task.block(table.waiters);
-  if (slept !== BLOCKED) table.endWait(want.owner);
+  if (slept !== BLOCKED) table.endWait(want.owner, task.kernel.lockWaits);
   return slept === -ERESTARTSYS && task.process.exiting ? -EINTR : slept;
 }
 
@@ -265,9 +267,10 @@ function addSeals(task: Task, file: File, seals: number): number {
   if (seals & ~ALL_SEALS) return -EINVAL;
   if (!file.writable) return file.seals() < 0 ? -EINVAL : -EPERM;
   if (seals & F_SEAL_WRITE && file.inode !== null) {
-    for (const process of task.kernel.processes.values())
-      for (const vma of process.leader.mm.vmas.list)
-        if (vma.shared && vma.file !== null && vma.file.inode === file.inode && vma.file.writable) return -EBUSY;
+    for (const process of task.kernel.processes())
+      for (const vma of process.leader.mm.vmas)
+        if (vma.shared && vma.file?.inode === file.inode && vma.file.writable && !(vma.flags & VMA_NEVER_WRITE))
+          return -EBUSY;
   }
   return file.addSeals(seals);
 }

@@ -32,6 +32,7 @@ import { BLOCKED, syscall } from "../syscall.ts";
 import { CAP_SYS_PTRACE, capable } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
 import { readClock } from "../time/clock.ts";
+import { keepDeadline } from "../time/timeout.ts";
 
 const WAIT = 0;
 const WAKE = 1;
@@ -93,7 +94,7 @@ function deadlineOf(task: Task, at: number, clock: number, absolute: boolean): n
   const restart = task.progress();
   if (restart.deadline !== undefined) return restart.deadline;
   const deadline = readDeadline(task, at, clock, absolute);
-  if (deadline >= 0) restart.deadline = deadline;
+  if (deadline >= 0) keepDeadline(task, deadline, absolute ? clock : CLOCK_MONOTONIC);
   return deadline;
 }
 
@@ -289,7 +290,7 @@ export const get_robust_list = syscall(
   "get_robust_list",
   { pid, head_ptr: outStruct(), len_ptr: outStruct() },
   (task, { pid, head_ptr, len_ptr }) => {
-    const target = pid === 0 ? task : task.kernel.tasks.get(pid);
+    const target = pid === 0 ? task : task.pids.tasks.get(pid);
     if (target === undefined) return -ESRCH;
     if (target.process !== task.process && target.cred.uid !== task.cred.euid && !capable(task.cred, CAP_SYS_PTRACE))
       return -EPERM;

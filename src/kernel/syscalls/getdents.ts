@@ -72,10 +72,10 @@ function list(task: Task, number: number, addr: number, count: number, old: bool
   return used;
 }
 
-export const getdents = syscall("getdents", { fd, dirent: outBuffer("count"), count: uint }, (task, call) =>
+export const getdents = syscall("getdents", { fd, dirent: outBuffer(), count: uint }, (task, call) =>
   list(task, call.fd, call.dirent, call.count, true),
 );
 
-export const getdents64 = syscall("getdents64", { fd, dirent: outBuffer("count"), count: uint }, (task, call) =>
+export const getdents64 = syscall("getdents64", { fd, dirent: outBuffer(), count: uint }, (task, call) =>
   list(task, call.fd, call.dirent, call.count, false),
 );

@@ -13,19 +13,19 @@ const which = oneOf({ PRIO_PROCESS, PRIO_PGRP, PRIO_USER });
 
 /** The threads that which/who name, or -EINVAL. PRIO_PROCESS names one thread. */
 function targets(task: Task, what: number, who: number): Task[] | number {
-  const { kernel } = task;
+  const { pids } = task;
   switch (what) {
     case PRIO_PROCESS: {
-      const target = who === 0 ? task : kernel.tasks.get(who);
+      const target = who === 0 ? task : pids.tasks.get(who);
       return target === undefined ? [] : [target];
     }
     case PRIO_PGRP: {
-      const group = who === 0 ? task.process.group : kernel.groups.get(who);
+      const group = who === 0 ? task.process.group : pids.groups.get(who);
       return group === undefined ? [] : [...group.members].flatMap((process) => process.tasks);
     }
     case PRIO_USER: {
       const uid = who === 0 ? task.cred.uid : who >>> 0;
-      return [...kernel.tasks.values()].filter((other) => other.cred.uid === uid && other.runState < RUN_ZOMBIE);
+      return [...pids.tasks.values()].filter((other) => other.cred.uid === uid && other.runState < RUN_ZOMBIE);
     }
     default:
       return -EINVAL;

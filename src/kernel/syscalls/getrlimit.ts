@@ -80,7 +80,7 @@ export const prlimit64 = syscall(
       limit = readLimit(task, call.new_limit);
       if (limit === null) return -EFAULT;
     }
-    const target = call.pid === 0 ? task : task.kernel.tasks.get(call.pid);
+    const target = call.pid === 0 ? task : task.pids.tasks.get(call.pid);
     if (target === undefined) return -ESRCH;
     if (target.process !== task.process && !sameUser(task, target) && !capable(task.cred, CAP_SYS_RESOURCE))
       return -EPERM;

@@ -26,7 +26,8 @@ import {
 
 function make(task: Task, given: number): number {
   if (given & ~(O_CLOEXEC | O_NONBLOCK)) return -EINVAL;
-  return installFile(task, new InotifyFile(given & O_NONBLOCK), (given & O_CLOEXEC) !== 0);
+  const file = InotifyFile.make(given & O_NONBLOCK);
+  return typeof file === "number" ? file : installFile(task, file, (given & O_CLOEXEC) !== 0);
 }
 export const inotify_init = syscall("inotify_init", {}, (task) => make(task, 0));
 export const inotify_init1 = syscall(

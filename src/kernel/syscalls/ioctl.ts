@@ -49,7 +49,7 @@ export const ioctl = syscall("ioctl", { fd, request: oneOf(REQUEST), arg: addr }
       const next = on !== 0 ? file.flags | bit : file.flags & ~bit;
       const result = file.flagsChanging(next);
       if (result < 0) return result;
-      if (bit === FASYNC && next !== file.flags) setAsync(task, file, call.fd, on !== 0);
+      if (bit === FASYNC && next !== file.flags) setAsync(file, call.fd, on !== 0);
       file.flags = next;
       return 0;
     }

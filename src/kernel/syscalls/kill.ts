@@ -4,6 +4,7 @@
  * Manual pages: kill(2), tkill(2), rt_sigqueueinfo(2), pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2).
  */
 import { EBADF, EFAULT, EINVAL, ENOENT, EPERM, ESRCH } from "../abi/errno.ts";
+import { O_NONBLOCK } from "../abi/fcntl.ts";
 import { fd, flags, inStruct, int, pid, uint } from "../args.ts";
 import { ProcessDirectory } from "../fs/proc/process-directory.ts";
 import { SI_TKILL, SIGRTMAX } from "../signal/numbers.ts";
@@ -37,9 +38,9 @@ function sendToAll(task: Task, targets: readonly Process[], signo: number): numb
 }
 
 export const kill = syscall("kill", { pid, sig: signal }, (task, { pid, sig }) => {
-  const { kernel } = task;
+  const { pids } = task;
   if (pid > 0) {
-    const process = kernel.tasks.get(pid)?.process;
+    const process = pids.tasks.get(pid)?.process;
     if (process === undefined) return -ESRCH;
     return validSignal(sig) ? sendTo(task, process, userInfo(sig, task)) : -EINVAL;
   }
@@ -47,7 +48,7 @@ export const kill = syscall("kill", { pid, sig: signal }, (task, { pid, sig }) =
   if (pid === -1) {
     let found = false;
     let result = 0;
-    for (const process of [...kernel.processes.values()]) {
+    for (const process of [...pids.processes.values()]) {
       if (process.pid === 1 || process === task.process) continue;
       found = true;
       if (!validSignal(sig)) return -EINVAL;
@@ -56,14 +57,14 @@ export const kill = syscall("kill", { pid, sig: signal }, (task, { pid, sig }) =
     }
     return found ? result : -ESRCH;
   }
-  const group = pid === 0 ? task.process.group : kernel.groups.get(-pid);
+  const group = pid === 0 ? task.process.group : pids.groups.get(-pid);
   if (group === undefined) return -ESRCH;
   return validSignal(sig) ? sendToAll(task, [...group.members], sig) : -EINVAL;
 });
 
 /** A living (or not yet reaped) thread, of process `tgid` if that is given. */
 function findThread(task: Task, tgid: number, tid: number): Task | undefined {
-  const target = task.kernel.tasks.get(tid);
+  const target = task.pids.tasks.get(tid);
   return target !== undefined && (tgid === 0 || target.process.pid === tgid) ? target : undefined;
 }
 
@@ -99,7 +100,7 @@ export const rt_sigqueueinfo = syscall(
   (task, { tgid, sig, uinfo }) => {
     const info = readInfo(task, uinfo, sig, tgid === task.process.pid);
     if (typeof info === "number") return info;
-    const process = task.kernel.tasks.get(tgid)?.process;
+    const process = task.pids.tasks.get(tgid)?.process;
     if (process === undefined) return -ESRCH;
     return validSignal(sig) ? sendTo(task, process, info) : -EINVAL;
   },
@@ -115,7 +116,7 @@ export const rt_tgsigqueueinfo = syscall(
   },
 );
 
-const PIDFD_NONBLOCK = 0o4000;
+const PIDFD_NONBLOCK = O_NONBLOCK;
 const PIDFD_THREAD = 0o200;
 
 export const pidfd_open = syscall(
@@ -123,7 +124,7 @@ export const pidfd_open = syscall(
   { pid, flags: flags({ PIDFD_NONBLOCK, PIDFD_THREAD }) },
   (task, { pid, flags }) => {
     if (flags & ~(PIDFD_NONBLOCK | PIDFD_THREAD) || pid <= 0) return -EINVAL;
-    const target = task.kernel.tasks.get(pid);
+    const target = task.pids.tasks.get(pid);
     if (target === undefined) return -ESRCH;
     const thread = (flags & PIDFD_THREAD) !== 0;
     if (!thread && target !== target.process.leader) return -ENOENT;
@@ -155,7 +156,9 @@ export const pidfd_send_signal = syscall(
     if (!(file instanceof PidFile) && named === null) return -EBADF;
     const process = file instanceof PidFile ? file.process : named;
     const own = file instanceof PidFile ? file.thread : null;
-    if (process === null || task.kernel.processes.get(process.pid) !== process) return -ESRCH;
+    if (process === null || process.reaped) return -ESRCH;
+    // A descriptor may have come from a container with other numbers.
+    if (process.pids !== task.pids) return -EINVAL;
     const thread = flags === PIDFD_SIGNAL_THREAD || (flags === 0 && own !== null);
     let sent = userInfo(sig, task, thread ? SI_TKILL : 0);
     if (info !== 0) {

@@ -61,11 +61,11 @@ function readLink(task: Task, dirfd: number, path: string, buffer: number, size:
   const length = Math.min(size, bytes.length);
   return task.mm.writeBytes(buffer, bytes, length) < 0 ? -EFAULT : length;
 }
-export const readlink = syscall("readlink", { path: cstring, buffer: outBuffer("size"), size: int }, (task, call) =>
+export const readlink = syscall("readlink", { path: cstring, buffer: outBuffer(), size: int }, (task, call) =>
   readLink(task, AT_FDCWD, call.path, call.buffer, call.size),
 );
 export const readlinkat = syscall(
   "readlinkat",
-  { dirfd: fd, path: cstring, buffer: outBuffer("size"), size: int },
+  { dirfd: fd, path: cstring, buffer: outBuffer(), size: int },
   (task, call) => readLink(task, call.dirfd, call.path, call.buffer, call.size),
 );

@@ -5,17 +5,30 @@
  * Gaps: MAP_LOCKED and mlock keep the flag but do not pin host memory; MAP_HUGETLB is refused; MAP_GROWSDOWN maps a
  * fixed area.
  */
+
 import { EACCES, EBADF, EEXIST, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM } from "../abi/errno.ts";
+import { O_PATH } from "../abi/fcntl.ts";
 import { addr, fd, flags, int, long, off, outStruct, size } from "../args.ts";
 import { pageDown, pageUp } from "../mm/mm.ts";
 import { SharedMemoryFile } from "../mm/shared-memory.ts";
-import { PROT_EXEC, PROT_READ, PROT_WRITE, VMA_DONTFORK, VMA_LOCKED, VMA_WIPEONFORK } from "../mm/vma.ts";
+import {
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+  VMA_DONTFORK,
+  VMA_LOCKED,
+  VMA_NEVER_WRITE,
+  VMA_WIPEONFORK,
+} from "../mm/vma.ts";
+import { Slice } from "../slice.ts";
 import { syscall } from "../syscall.ts";
 import { RLIMIT_AS, RLIMIT_DATA } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 import { MNT_NOEXEC } from "../vfs/dentry.ts";
 import type { File } from "../vfs/file.ts";
 
+const F_SEAL_WRITE = 8;
+const F_SEAL_FUTURE_WRITE = 16;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
 const MAP_SHARED_VALIDATE = 3;
@@ -70,7 +83,7 @@ export const mmap = syscall(
     let file: File | null = null;
     if (!(flags & MAP_ANONYMOUS)) {
       file = task.files.get(fd) ?? null;
-      if (file === null || file.flags & 0o10000000) return -EBADF;
+      if (file === null || file.flags & O_PATH) return -EBADF;
     }
     if (asked === 0) return -EINVAL;
     const length = pageUp(asked);
@@ -85,7 +98,7 @@ export const mmap = syscall(
       if (hint % 4096 !== 0) return -EINVAL;
       if (!mm.validRange(hint, length)) return -ENOMEM;
       if (hint < mm.space.minAddress) return -EPERM;
-      if (flags & MAP_FIXED_NOREPLACE && mm.vmas.overlapping(hint, hint + length).length > 0) return -EEXIST;
+      if (flags & MAP_FIXED_NOREPLACE && !mm.vmas.free(hint, hint + length)) return -EEXIST;
       at = hint;
     } else {
       at = flags & MAP_32BIT ? mm.findLowPlace(length) : mm.findPlace(pageDown(hint), length);
@@ -94,18 +107,24 @@ export const mmap = syscall(
     if (overAddressLimit(task, length)) return -ENOMEM;
     const counts = file === null ? shared || (prot & PROT_WRITE) !== 0 : !shared && (prot & PROT_WRITE) !== 0;
     if (counts && !(flags & MAP_NORESERVE) && overcommits(task, length)) return -ENOMEM;
-    const areaFlags = flags & MAP_LOCKED ? VMA_LOCKED : 0;
+    let areaFlags = flags & MAP_LOCKED ? VMA_LOCKED : 0;
     const access = prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
     let result: number;
     if (file !== null) {
       if (!file.readable) return -EACCES;
       if (shared && access & PROT_WRITE && !file.writable) return -EACCES;
       if (access & PROT_EXEC && file.path !== null && file.path.mount.flags & MNT_NOEXEC) return -EPERM;
-      const memory = file.mapMemory(shared, file.writable);
+      const ready = file.prepareMapping(task);
+      if (ready !== 0) return ready;
+      const sealed =
+        shared && file.writable && (Math.max(0, file.seals()) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0;
+      if (sealed && access & PROT_WRITE) return -EPERM;
+      if (sealed) areaFlags |= VMA_NEVER_WRITE;
+      const memory = file.mapMemory(shared, file.writable && !sealed);
       if (typeof memory === "number") return memory;
       result = mm.mapFixed(at, length, access, shared, file.retain(), memory, offset, "", areaFlags);
     } else if (shared) {
-      const anonymous = SharedMemoryFile.create(length);
+      const anonymous = SharedMemoryFile.create(length, task.cred.euid);
       if (typeof anonymous === "number") return anonymous;
       result = mm.mapFixed(at, length, access, true, anonymous, anonymous.memory, 0, "", areaFlags);
     } else {
@@ -124,13 +143,16 @@ export const munmap = syscall("munmap", { addr, length: size }, (task, { addr: a
 export const mprotect = syscall("mprotect", { addr, length: size, prot: prots }, (task, { addr: at, length, prot }) => {
   const grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
   if (grows === (PROT_GROWSDOWN | PROT_GROWSUP) || at % 4096 !== 0) return -EINVAL;
+  // A long, unlike most flags: the high half counts.
+  if (task.argHi(2) !== 0) return -EINVAL;
   const access = prot & ~grows;
   if (access & ~(PROT_READ | PROT_WRITE | PROT_EXEC | 8)) return -EINVAL;
   if (length === 0) return 0;
   if (!task.mm.validRange(at, length)) return -ENOMEM;
   const whole = pageUp(length);
   for (const vma of task.mm.vmas.overlapping(at, at + whole))
-    if (vma.shared && vma.file !== null && access & PROT_WRITE && !vma.file.writable) return -EACCES;
+    if (access & PROT_WRITE && vma.shared && vma.file !== null)
+      if (!vma.file.writable || vma.flags & VMA_NEVER_WRITE) return -EACCES;
   return task.mm.protect(at, whole, access & 7);
 });
 
@@ -150,6 +172,39 @@ function mapped(task: Task, at: number, length: number): boolean {
   return next >= at + length;
 }
 
+/** Bytes of guest memory that one command to the host covers, where the host's work grows with them. */
+const HOST_PART = 64 << 20;
+/** The same where every page may have to be made. */
+const POPULATE_PART = 8 << 20;
+
+/**
+ * Has the host do something to a range, part after part, as far as the slice goes: 0,
+ * -errno, or BLOCKED between two parts. `base` is where the whole call's range begins.
+ */
+function inParts(
+  task: Task,
+  slice: Slice,
+  base: number,
+  range: { start: number; end: number },
+  part: number,
+  step: (start: number, length: number) => number,
+): number {
+  // Not what an earlier run of the call has done.
+  let start = Math.max(range.start, base + (task.restart?.moved ?? 0));
+  while (start < range.end) {
+    if (slice.over) {
+      task.progress().moved = start - base;
+      return task.giveWay();
+    }
+    // Cut where huge pages may begin.
+    const end = Math.min(range.end, (Math.floor(start / part) + 1) * part);
+    const result = step(start, end - start);
+    if (result < 0) return result;
+    start = end;
+  }
+  return 0;
+}
+
 const MS_ASYNC = 1;
 const MS_INVALIDATE = 2;
 const MS_SYNC = 4;
@@ -160,9 +215,15 @@ export const msync = syscall(
     if (flags & ~7 || at % 4096 !== 0 || (flags & MS_ASYNC && flags & MS_SYNC)) return -EINVAL;
     if (length === 0) return 0;
     if (!task.mm.validRange(at, length) || !mapped(task, at, pageUp(length))) return -ENOMEM;
-    return task.mm.space.sync(at, pageUp(length), flags);
+    const range = { start: at, end: at + pageUp(length) };
+    return inParts(task, new Slice(task.kernel), at, range, HOST_PART, (start, size) =>
+      task.mm.space.sync(start, size, flags),
+    );
   },
 );
+
+/** Bytes of guest memory that one look of mincore covers. */
+const MINCORE_PART = 64 << 20;
 
 export const mincore = syscall(
   "mincore",
@@ -173,11 +234,22 @@ export const mincore = syscall(
     const whole = pageUp(length);
     if (whole === 0) return 0;
     if (!mapped(task, at, whole)) return -ENOMEM;
-    const pages = new Uint8Array(whole / 4096);
-    // A platform that cannot tell has all pages in memory, as far as anybody sees.
-    pages.fill(1);
-    const result = task.mm.space.mincore?.(at, whole, pages) ?? 0;
-    return result < 0 ? result : task.mm.writeBytes(vec, pages);
+    const slice = new Slice(task.kernel);
+    for (let done = task.restart?.moved ?? 0; done < whole; ) {
+      const length = Math.min(MINCORE_PART, whole - done);
+      const pages = new Uint8Array(length / 4096);
+      // A platform that cannot tell has all pages in memory, as far as anybody sees.
+      pages.fill(1);
+      const result = task.mm.space.mincore?.(at + done, length, pages) ?? 0;
+      if (result < 0) return result;
+      if (task.mm.writeBytes(vec + done / 4096, pages) < 0) return -EFAULT;
+      done += length;
+      if (done < whole && slice.over) {
+        task.progress().moved = done;
+        return task.giveWay();
+      }
+    }
+    return 0;
   },
 );
 
@@ -208,7 +280,9 @@ export const madvise = syscall("madvise", { addr, length: size, advice: int }, (
   const setFlags = (set: number, clear: number): void => {
     mm.vmas.splitAt(at);
     mm.vmas.splitAt(at + whole);
-    for (const vma of mm.vmas.overlapping(at, at + whole)) vma.flags = (vma.flags | set) & ~clear;
+    mm.vmas.change(at, at + whole, (vma) => {
+      vma.flags = (vma.flags | set) & ~clear;
+    });
     mm.mergeRange(at, at + whole);
   };
   switch (advice) {
@@ -245,15 +319,23 @@ export const madvise = syscall("madvise", { addr, length: size, advice: int }, (
     default:
       return hole;
   }
+  const slice = new Slice(task.kernel);
+  const part = advice === MADV_POPULATE_READ || advice === MADV_POPULATE_WRITE ? POPULATE_PART : HOST_PART;
   for (const vma of areas) {
-    const start = Math.max(vma.start, at);
-    const result = mm.space.advise(start, Math.min(vma.end, at + whole) - start, advice);
-    if (result < 0) return result;
+    const range = { start: Math.max(vma.start, at), end: Math.min(vma.end, at + whole) };
+    const result = inParts(task, slice, at, range, part, (start, size) => mm.space.advise(start, size, advice));
+    if (result !== 0) return result;
   }
   return hole;
 });
 
 // Locking: kept as a flag; the host pages guest memory as it sees fit.
+
+function setLocked(task: Task, start: number, end: number, lock: boolean): void {
+  task.mm.vmas.change(start, end, (vma) => {
+    vma.flags = lock ? vma.flags | VMA_LOCKED : vma.flags & ~VMA_LOCKED;
+  });
+}
 
 function lockRange(task: Task, at: number, length: number, lock: boolean): number {
   const start = pageDown(at);
@@ -263,8 +345,7 @@ function lockRange(task: Task, at: number, length: number, lock: boolean): numbe
   const hole = !mapped(task, start, whole);
   task.mm.vmas.splitAt(start);
   task.mm.vmas.splitAt(start + whole);
-  for (const vma of task.mm.vmas.overlapping(start, start + whole))
-    vma.flags = lock ? vma.flags | VMA_LOCKED : vma.flags & ~VMA_LOCKED;
+  setLocked(task, start, start + whole, lock);
   task.mm.mergeRange(start, start + whole);
   return hole ? -ENOMEM : 0;
 }
@@ -279,11 +360,11 @@ export const munlock = syscall("munlock", { addr, length: size }, (task, { addr:
 );
 export const mlockall = syscall("mlockall", { flags: int }, (task, { flags }) => {
   if (flags === 0 || flags & ~7 || flags === 4) return -EINVAL;
-  if (flags & 1) for (const vma of task.mm.vmas.list) vma.flags |= VMA_LOCKED;
+  if (flags & 1) setLocked(task, 0, Number.POSITIVE_INFINITY, true);
   return 0;
 });
 export const munlockall = syscall("munlockall", {}, (task) => {
-  for (const vma of task.mm.vmas.list) vma.flags &= ~VMA_LOCKED;
+  setLocked(task, 0, Number.POSITIVE_INFINITY, false);
   return 0;
 });
 
@@ -301,7 +382,13 @@ export const mremap = syscall(
   },
   (task, { oldAddr, oldLength, newLength, flags, newAddr }) => {
     const mm = task.mm;
-    if (flags & ~7 || (flags & MREMAP_FIXED && !(flags & MREMAP_MAYMOVE)) || oldAddr % 4096 !== 0) return -EINVAL;
+    if (
+      task.argHi(3) !== 0 ||
+      flags & ~7 ||
+      (flags & MREMAP_FIXED && !(flags & MREMAP_MAYMOVE)) ||
+      oldAddr % 4096 !== 0
+    )
+      return -EINVAL;
     if (flags & MREMAP_DONTUNMAP && !(flags & MREMAP_MAYMOVE && pageUp(oldLength) === pageUp(newLength)))
       return -EINVAL;
     const from = pageUp(oldLength);
@@ -325,16 +412,13 @@ export const mremap = syscall(
         return oldAddr;
       }
       // In place, if what follows is free.
-      const free =
-        oldAddr + from === vma.end &&
-        mm.vmas.overlapping(vma.end, oldAddr + to).length === 0 &&
-        mm.validRange(oldAddr, to);
+      const free = oldAddr + from === vma.end && mm.vmas.free(vma.end, oldAddr + to) && mm.validRange(oldAddr, to);
       if (free && from > 0 && !(flags & MREMAP_DONTUNMAP)) {
         const result = mm.space.remap(oldAddr, from, oldAddr, to);
         if (result >= 0) {
           mm.total += to - from;
-          vma.end = oldAddr + to;
-          mm.mergeRange(vma.start, vma.end);
+          mm.vmas.resize(oldAddr, oldAddr + to);
+          mm.mergeRange(vma.start, oldAddr + to);
           return oldAddr;
         }
       }

@@ -21,6 +21,7 @@ import {
   MNT_RDONLY,
   type Mount,
   type Path,
+  topOf,
 } from "../vfs/dentry.ts";
 import { resolve } from "../vfs/namei.ts";
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW } from "../vfs/walk.ts";
@@ -54,6 +55,12 @@ const PROPAGATION = MS.MS_UNBINDABLE | MS.MS_PRIVATE | MS.MS_SLAVE | MS.MS_SHARE
 /** What a mount keeps of the flags: the numbers are the same. */
 const KEPT = MNT_RDONLY | MNT_NOSUID | MNT_NODEV | MNT_NOEXEC | MNT_NOATIME;
 
+/** Is the mount in the caller's tree? What a descriptor from elsewhere leads to can be used, but not rearranged. */
+function isOurs(task: Task, mount: Mount): boolean {
+  const top = task.fs.namespace?.top ?? task.container.root?.mount;
+  return top === undefined || topOf(mount) === topOf(top);
+}
+
 const isMountRoot = (place: Path): boolean => place.dentry === place.mount.root;
 
 export const mount = syscall(
@@ -78,6 +85,7 @@ export const mount = syscall(
     const place = resolve(task, AT_FDCWD, call.target, LOOKUP_FOLLOW);
     if (typeof place === "number") return place;
     if (!capable(task.cred, CAP_SYS_ADMIN)) return -EPERM;
+    if (!isOurs(task, place.mount)) return -EINVAL;
     if (bits & MS.MS_REMOUNT) return remount(task, place, bits, data);
     if (bits & MS.MS_BIND) return bind(task, place, call.source, (bits & MS.MS_REC) !== 0);
     if (bits & PROPAGATION) {
@@ -93,6 +101,7 @@ export const mount = syscall(
       task.kernel,
       source,
       data.split(",").filter((option) => option !== ""),
+      task.container,
     );
     if (typeof fs === "number") return fs;
     fs.source = source === "" ? "none" : source;
@@ -122,6 +131,7 @@ function bind(task: Task, at: Path, source: string | null, recursive: boolean): 
   const from = resolve(task, AT_FDCWD, source, LOOKUP_FOLLOW);
   if (typeof from === "number") return from;
   const { mounts } = task.kernel;
+  if (!isOurs(task, from.mount)) return -EINVAL;
   if (from.dentry.deleted) return -ENOENT;
   // The copy of the tree is taken before the new mount can be part of it.
   const below = recursive ? mounts.tree(from.mount).slice(1) : [];
@@ -144,7 +154,7 @@ function move(task: Task, to: Path, source: string | null): number {
   if (source === null || source === "") return source === null ? -EINVAL : -ENOENT;
   const from = resolve(task, AT_FDCWD, source, LOOKUP_FOLLOW);
   if (typeof from === "number") return from;
-  if (!isMountRoot(from)) return -EINVAL;
+  if (!isMountRoot(from) || !isOurs(task, from.mount)) return -EINVAL;
   return task.kernel.mounts.move(from.mount, to);
 }
 
@@ -152,11 +162,11 @@ const UMOUNT = { MNT_FORCE: 1, MNT_DETACH: 2, MNT_EXPIRE: 4, UMOUNT_NOFOLLOW: 8 
 
 /** Is something of the mount in use: a working directory, a root, an open file, a running program? */
 function inUse(task: Task, mount: Mount): boolean {
-  for (const other of task.kernel.tasks.values()) {
+  for (const other of task.kernel.tasks) {
     if (other.fs === undefined || other.ctx === null) continue;
     if (other.fs.cwd.mount === mount || other.fs.root.mount === mount) return true;
     for (const [, file] of other.files.entries()) if (file.path?.mount === mount) return true;
-    for (const area of other.mm.vmas.list) if (area.file?.path?.mount === mount) return true;
+    for (const area of other.mm.vmas) if (area.file?.path?.mount === mount) return true;
   }
   return false;
 }
@@ -171,7 +181,7 @@ export const umount2 = syscall("umount2", { target: cstring, flags: flags(UMOUNT
   const { mounts } = task.kernel;
   // "." may be below what has been mounted on it since.
   const place = mounts.topmost(found);
-  if (!isMountRoot(place)) return -EINVAL;
+  if (!isMountRoot(place) || !isOurs(task, place.mount)) return -EINVAL;
   if (bits & MNT_EXPIRE && bits & (MNT_FORCE | MNT_DETACH)) return -EINVAL;
   const { mount } = place;
   const lazy = (bits & MNT_DETACH) !== 0;
@@ -190,6 +200,7 @@ export const pivot_root = syscall("pivot_root", { new_root: cstring, put_old: cs
   const { kernel } = task;
   const { mounts } = kernel;
   const old = { ...task.fs.root };
+  if (!isOurs(task, next.mount) || !isOurs(task, put.mount) || !isOurs(task, old.mount)) return -EINVAL;
   if (put.dentry.deleted || next.dentry.deleted) return -ENOENT;
   if (next.mount === old.mount || put.mount === old.mount) return -EBUSY;
   if (!isMountRoot(old) || !isMountRoot(next) || next.mount.mountpoint === null) return -EINVAL;
@@ -201,11 +212,12 @@ export const pivot_root = syscall("pivot_root", { new_root: cstring, put_old: cs
   mounts.detach(old.mount);
   mounts.attach(old.mount, mounts.topmost(put));
   if (above !== null && place !== null) mounts.attach(next.mount, { mount: above, dentry: place });
-  if (kernel.rootMount === old.mount) kernel.rootMount = next.mount;
+  const { container } = task;
+  if (container.root?.mount === old.mount) container.root = { mount: next.mount, dentry: next.mount.root };
   const { namespace } = task.fs;
   if (namespace !== null && namespace.top === old.mount) namespace.top = next.mount;
   // Whoever had the old root as root or working directory gets the new one.
-  for (const other of kernel.tasks.values()) {
+  for (const other of kernel.tasks) {
     const { fs } = other;
     if (fs === undefined) continue;
     if (fs.root.mount === old.mount && fs.root.dentry === old.dentry) fs.root = next;

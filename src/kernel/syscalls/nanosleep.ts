@@ -54,11 +54,13 @@ function sleepFor(task: Task, clock: number, at: number, remainAt: number, absol
   if (deadline === undefined) {
     const time = readTimespec(task.mm, at);
     if (typeof time === "number") return time;
-    deadline = task.kernel.now() + (absolute ? untilOnClock(clock, time) : spanNs(time));
+    const left = absolute ? untilOnClock(clock, time) : spanNs(time);
+    // Read after the other clock: the host may keep us waiting in between, and nobody wakes early.
+    deadline = task.kernel.now() + left;
   }
   const now = task.kernel.now();
   if (now >= deadline) return 0;
-  keepDeadline(task, deadline);
+  keepDeadline(task, deadline, absolute ? clock : CLOCK_MONOTONIC);
   const result = task.sleep(deadline);
   if (result === BLOCKED) return BLOCKED;
   if (absolute) return -ERESTARTNOHAND;
@@ -69,13 +71,13 @@ function sleepFor(task: Task, clock: number, at: number, remainAt: number, absol
 function sleepOnCpu(task: Task, clock: CpuClock, at: number, remainAt: number, absolute: boolean): number {
   if (clock.task === task) return -EINVAL;
   const restart = task.progress();
-  let target = restart.data as number | undefined;
+  let target = restart.data?.kind === "cpu-sleep" ? restart.data.target : undefined;
   const now = readCpuClock(clock);
   if (target === undefined) {
     const time = readTimespec(task.mm, at);
     if (typeof time === "number") return time;
     target = absolute ? spanNs(time) : now + spanNs(time);
-    restart.data = target;
+    restart.data = { kind: "cpu-sleep", target };
   }
   if (now >= target || clock.process.zombie) return 0;
   const result = task.sleep(task.kernel.now() + checkAfterNs(clock.process, now, target));

@@ -4,13 +4,14 @@
  * Manual page: pipe(2). Gaps: O_NOTIFICATION_PIPE is refused.
  */
 import { EFAULT, EINVAL, ENOPKG } from "../abi/errno.ts";
+import { O_CLOEXEC, O_DIRECT, O_NONBLOCK } from "../abi/fcntl.ts";
 import { addr, flags } from "../args.ts";
 import { makePipe } from "../ipc/pipe.ts";
 import { syscall } from "../syscall.ts";
 import { RLIMIT_NOFILE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
 
-const PIPE = { O_CLOEXEC: 0o2000000, O_NONBLOCK: 0o4000, O_DIRECT: 0o40000 };
+const PIPE = { O_CLOEXEC, O_NONBLOCK, O_DIRECT };
 const O_NOTIFICATION_PIPE = 0o200;
 
 export const pipe = syscall("pipe", { pipefd: addr }, (task, call) => create(task, call.pipefd, 0));
@@ -22,7 +23,7 @@ export const pipe2 = syscall("pipe2", { pipefd: addr, flags: flags(PIPE) }, (tas
 function create(task: Task, at: number, asked: number): number {
   if (asked & O_NOTIFICATION_PIPE) return -ENOPKG;
   if (asked & ~(PIPE.O_CLOEXEC | PIPE.O_NONBLOCK | PIPE.O_DIRECT)) return -EINVAL;
-  const [reader, writer] = makePipe(task.kernel, asked);
+  const [reader, writer] = makePipe(task, asked);
   const closeOnExec = (asked & PIPE.O_CLOEXEC) !== 0;
   const limit = task.process.rlimits[RLIMIT_NOFILE]!.soft;
   const first = task.files.install(reader, closeOnExec, limit);

@@ -194,16 +194,19 @@ function addCap(set: CapSet, cap: number): CapSet {
   return cap < 32 ? { lo: (set.lo | (1 << cap)) >>> 0, hi: set.hi } : { lo: set.lo, hi: set.hi | (1 << (cap - 32)) };
 }
 
-const SECURE_ALL_LOCKS = 0xaa;
-const SECURE_ALL = 0xff;
+const SECURE_ALL_LOCKS = 0xaaa;
+const SECURE_ALL = 0xfff;
+/** SECBIT_EXEC_RESTRICT_FILE, SECBIT_EXEC_DENY_INTERACTIVE, and their locks: programs restrict themselves by them. */
+const SECURE_UNPRIVILEGED = 0xf00;
 
 function setSecurebits(task: Task, want: number): number {
   const { cred } = task;
   const locked = (cred.securebits & SECURE_ALL_LOCKS) >> 1;
-  if (((cred.securebits ^ want) & locked) !== 0) return -EPERM;
+  if (want > SECURE_ALL) return -EPERM;
+  const changed = cred.securebits ^ want;
+  if ((changed & locked) !== 0) return -EPERM;
   if ((cred.securebits & SECURE_ALL_LOCKS & ~want) !== 0) return -EPERM;
-  if ((want & ~SECURE_ALL) !== 0 || want > SECURE_ALL) return -EPERM;
-  if (!capable(cred, CAP_SETPCAP)) return -EPERM;
+  if (!capable(cred, CAP_SETPCAP) && (changed === 0 || (changed & ~SECURE_UNPRIVILEGED) !== 0)) return -EPERM;
   task.cred = { ...cred, securebits: want };
   return 0;
 }
@@ -260,7 +263,9 @@ function nameArea(task: Task, start: number, length: number, nameAt: number): nu
   if (at < end) return -ENOMEM;
   vmas.splitAt(start);
   vmas.splitAt(end);
-  for (const vma of vmas.overlapping(start, end)) if (!/^\[(heap|stack|v)/.test(vma.name)) vma.name = name;
+  vmas.change(start, end, (vma) => {
+    if (!/^\[(heap|stack|v)/.test(vma.name)) vma.name = name;
+  });
   task.mm.mergeRange(start, end);
   return 0;
 }

@@ -2,7 +2,8 @@
 import { EFAULT, EINVAL, EPERM, ESRCH } from "../abi/errno.ts";
 import { addr, pid, size } from "../args.ts";
 import { getU64, type Mm } from "../mm/mm.ts";
-import { syscall } from "../syscall.ts";
+import { Slice } from "../slice.ts";
+import { BLOCKED, syscall } from "../syscall.ts";
 import { mayAccess } from "../task/access.ts";
 import { RUN_ZOMBIE, type Task } from "../task/task.ts";
 
@@ -29,13 +30,34 @@ function readVector(task: Task, at: number, count: number): Span[] | number {
   return spans;
 }
 
-/** Copies between two vectors until one ends or an address is bad; the bytes moved, or -EFAULT when there are none. */
-function move(from: Mm, source: Span[], to: Mm, target: Span[]): number {
-  const buffer = new Uint8Array(CHUNK);
-  let moved = 0;
+/** Leaves out the first `count` bytes: an earlier run of the call has moved them. */
+function skip(spans: Span[], count: number): void {
+  let left = count;
+  for (const span of spans) {
+    const step = Math.min(left, span.length);
+    span.at += step;
+    span.length -= step;
+    left -= step;
+    if (left === 0) break;
+  }
+}
+
+const buffer = new Uint8Array(CHUNK);
+
+/** Copies between two vectors until one ends or an address is bad; the bytes moved, -EFAULT for none, or BLOCKED. */
+function move(task: Task, from: Mm, source: Span[], to: Mm, target: Span[]): number {
+  const slice = new Slice(task.kernel);
+  let moved = task.restart?.moved ?? 0;
+  skip(source, moved);
+  skip(target, moved);
   let s = 0;
   let t = 0;
   while (s < source.length && t < target.length && moved < MAX_BYTES) {
+    if (slice.over) {
+      task.progress().moved = moved;
+      const result = task.giveWay();
+      return result === BLOCKED ? result : moved;
+    }
     const out = target[t]!;
     const input = source[s]!;
     const n = Math.min(out.length, input.length, CHUNK);
@@ -72,10 +94,10 @@ function transfer(task: Task, call: Call, write: boolean): number {
   if (local.every((span) => span.length === 0)) return 0;
   const remote = readVector(task, call.rvec, call.riovcnt);
   if (typeof remote === "number") return remote;
-  const target = task.kernel.tasks.get(call.pid);
+  const target = task.pids.tasks.get(call.pid);
   if (target === undefined || target.runState >= RUN_ZOMBIE) return -ESRCH;
   if (!mayAccess(task, target)) return -EPERM;
-  return write ? move(task.mm, local, target.mm, remote) : move(target.mm, remote, task.mm, local);
+  return write ? move(task, task.mm, local, target.mm, remote) : move(task, target.mm, remote, task.mm, local);
 }
 
 export const process_vm_readv = syscall("process_vm_readv", ARGS, (task, call) => transfer(task, call, false));

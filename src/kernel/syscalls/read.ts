@@ -19,7 +19,7 @@ export const RWF_FLAGS = {
   RWF_NOAPPEND: 32,
 };
 
-export const read = syscall("read", { fd, buf: outBuffer("count"), count: size }, (task, call) => {
+export const read = syscall("read", { fd, buf: outBuffer(), count: size }, (task, call) => {
   const file = callFile(task, call.fd);
   if (file === undefined || !file.readable) return -EBADF;
   if (!userRange(call.buf, call.count)) return -EFAULT;
@@ -33,7 +33,7 @@ export const readv = syscall("readv", { fd, iov: addr, iovcnt: int }, (task, cal
   return typeof io === "number" ? io : readFile(task, file, io, AT_POSITION);
 });
 
-export const pread64 = syscall("pread64", { fd, buf: outBuffer("count"), count: size, offset: off }, (task, call) => {
+export const pread64 = syscall("pread64", { fd, buf: outBuffer(), count: size, offset: off }, (task, call) => {
   if (call.offset < 0) return -EINVAL;
   if (!userRange(call.buf, call.count)) return callFile(task, call.fd) === undefined ? -EBADF : -EFAULT;
   return readAt(task, call.fd, UserIo.single(task.mm, call.buf, Math.min(call.count, MAX_RW_COUNT)), call.offset);

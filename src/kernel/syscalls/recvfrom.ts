@@ -9,23 +9,24 @@ import { addr, fd, outBuffer, size, uint } from "../args.ts";
 import { getS64, setU64 } from "../mm/mm.ts";
 import { MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_WAITFORONE } from "../net/abi.ts";
 import { lengthPointer, messageFlags, outAddress } from "../net/args.ts";
-import { type CallProgress, callProgress, callSocket, receiveSome, writeAddress } from "../net/calls.ts";
+import { callProgress, callSocket, earlierProgress, receiveSome, writeAddress } from "../net/calls.ts";
 import { MMSGHDR_SIZE, MSGHDR_SIZE, readHeader, writeControl } from "../net/message.ts";
 import { ReceiveInfo, type Socket } from "../net/socket.ts";
+import { Slice } from "../slice.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import { MAX_RW_COUNT, UserIo, userRange } from "../vfs/io.ts";
 
 /** What an earlier run of this call has gathered, or nothing yet. */
 function infoOf(task: Task): ReceiveInfo {
-  return (task.restart?.data as CallProgress | undefined)?.info ?? new ReceiveInfo();
+  return earlierProgress(task)?.info ?? new ReceiveInfo();
 }
 
 export const recvfrom = syscall(
   "recvfrom",
   {
     fd,
-    buf: outBuffer("len"),
+    buf: outBuffer(),
     len: size,
     flags: messageFlags,
     addr: outAddress("addrlen"),
@@ -86,12 +87,13 @@ export const recvmmsg = syscall(
     if (typeof socket === "number") return socket;
     const error = socket.takeError();
     if (error < 0) return error;
-    const before = task.restart?.data as CallProgress | undefined;
+    const before = earlierProgress(task);
     const started = before !== undefined && before.started > 0 ? before.started : task.kernel.now();
     let done = before?.index ?? 0;
     let { flags } = call;
     if (done > 0 && (flags & MSG_WAITFORONE) !== 0) flags |= MSG_DONTWAIT;
     let failed = 0;
+    const slice = new Slice(task.kernel);
     while (done < call.vlen) {
       const at = call.msgvec + done * MMSGHDR_SIZE;
       const result = receiveMessage(task, socket, at, flags & ~MSG_WAITFORONE);
@@ -109,10 +111,18 @@ export const recvmmsg = syscall(
       if (task.restart !== null) {
         task.restart.moved = undefined;
         task.restart.deadline = undefined;
-        if (task.restart.data !== undefined) callProgress(task).info = null;
+        const gathered = earlierProgress(task);
+        if (gathered !== undefined) gathered.info = null;
       }
       if ((flags & MSG_WAITFORONE) !== 0) flags |= MSG_DONTWAIT;
       if (limit !== Number.POSITIVE_INFINITY && task.kernel.now() - started >= limit) break;
+      if (done < call.vlen && slice.over) {
+        const progress = callProgress(task);
+        progress.index = done;
+        progress.started = started;
+        if (task.giveWay() === BLOCKED) return BLOCKED;
+        break;
+      }
     }
     if (call.timeout !== 0 && (failed === 0 || done > 0)) {
       const left = Math.max(0, limit - (task.kernel.now() - started));

@@ -27,7 +27,7 @@ const isKnown = (value: number): boolean =>
 
 function find(task: Task, id: number): Task | number {
   if (id < 0) return -EINVAL;
-  return id === 0 ? task : (task.kernel.tasks.get(id) ?? -ESRCH);
+  return id === 0 ? task : (task.pids.tasks.get(id) ?? -ESRCH);
 }
 
 function owns(task: Task, target: Task): boolean {
@@ -164,7 +164,7 @@ export const sched_getaffinity = syscall(
     if (typeof target === "number") return target;
     const size = Math.min(call.cpusetsize, CPUMASK_SIZE);
     const bytes = new Uint8Array(size);
-    for (const cpu of target.kernel.cgroup.cpusOf(target)) bytes[cpu >> 3]! |= 1 << (cpu & 7);
+    for (const cpu of target.container.cgroup.cpusOf(target)) bytes[cpu >> 3]! |= 1 << (cpu & 7);
     return task.mm.writeBytes(call.mask, bytes) < 0 ? -EFAULT : size;
   },
 );
@@ -176,7 +176,7 @@ export const sched_setaffinity = syscall("sched_setaffinity", { pid, cpusetsize:
   const target = call.pid < 0 ? -ESRCH : find(task, call.pid);
   if (typeof target === "number") return target;
   if (!owns(task, target)) return -EPERM;
-  const cpus = task.kernel.cgroup.cpus().filter((cpu) => (bytes[cpu >> 3]! >> (cpu & 7)) & 1);
+  const cpus = target.container.cgroup.cpus().filter((cpu) => (bytes[cpu >> 3]! >> (cpu & 7)) & 1);
   if (cpus.length === 0) return -EINVAL;
   target.sched = { ...target.sched, affinity: cpus };
   // The host schedules, and its vDSO tells where a thread runs.
@@ -188,7 +188,7 @@ export const sched_setaffinity = syscall("sched_setaffinity", { pid, cpusetsize:
 
 /** Where it really runs is the host's to know; this is a processor that the task may run on. */
 export const getcpu = syscall("getcpu", { cpu: outStruct(), node: outStruct(), tcache: int }, (task, call) => {
-  if (call.cpu !== 0 && task.mm.writeU32(call.cpu, task.kernel.cgroup.cpusOf(task)[0]!) < 0) return -EFAULT;
+  if (call.cpu !== 0 && task.mm.writeU32(call.cpu, task.container.cgroup.cpusOf(task)[0]!) < 0) return -EFAULT;
   if (call.node !== 0 && task.mm.writeU32(call.node, 0) < 0) return -EFAULT;
   return 0;
 });

@@ -6,9 +6,10 @@
 import { EFAULT } from "../abi/errno.ts";
 import { addr, fd, inBuffer, int, size, uint } from "../args.ts";
 import { inAddress, messageFlags } from "../net/args.ts";
-import { callProgress, callSocket, readAddress, sendAll } from "../net/calls.ts";
+import { callProgress, callSocket, earlierProgress, readAddress, sendAll } from "../net/calls.ts";
 import { dropFiles, MMSGHDR_SIZE, MSGHDR_SIZE, readHeader, readSendInfo } from "../net/message.ts";
 import type { SendInfo, Socket } from "../net/socket.ts";
+import { Slice } from "../slice.ts";
 import { BLOCKED, syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import { IOV_MAX, MAX_RW_COUNT, UserIo, userRange } from "../vfs/io.ts";
@@ -53,7 +54,8 @@ export const sendmmsg = syscall("sendmmsg", { fd, msgvec: addr, vlen: uint, flag
   const socket = callSocket(task, call.fd);
   if (typeof socket === "number") return socket;
   const count = Math.min(call.vlen, IOV_MAX);
-  let done = (task.restart?.data as { index: number } | undefined)?.index ?? 0;
+  let done = earlierProgress(task)?.index ?? 0;
+  const slice = new Slice(task.kernel);
   while (done < count) {
     const at = call.msgvec + done * MMSGHDR_SIZE;
     const result = sendMessage(task, socket, at, call.flags);
@@ -67,6 +69,11 @@ export const sendmmsg = syscall("sendmmsg", { fd, msgvec: addr, vlen: uint, flag
     if (task.restart !== null) {
       task.restart.moved = undefined;
       task.restart.deadline = undefined;
+    }
+    if (done < count && slice.over) {
+      callProgress(task).index = done;
+      const waits = task.giveWay();
+      return waits === BLOCKED ? waits : done;
     }
   }
   return done;

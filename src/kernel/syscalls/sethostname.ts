@@ -20,13 +20,13 @@ function readName(task: Task, at: number, length: number): string | number {
 export const sethostname = syscall("sethostname", { name: inBuffer("len"), len: int }, (task, call) => {
   const name = readName(task, call.name, call.len);
   if (typeof name === "number") return name;
-  task.kernel.hostname = name;
+  task.container.uts.hostname = name;
   return 0;
 });
 
 export const setdomainname = syscall("setdomainname", { name: inBuffer("len"), len: int }, (task, call) => {
   const name = readName(task, call.name, call.len);
   if (typeof name === "number") return name;
-  task.kernel.domainname = name;
+  task.container.uts.domainname = name;
   return 0;
 });

@@ -1,5 +1,6 @@
 /** signalfd, signalfd4. Manual page: signalfd(2). */
 import { EBADF, EINVAL } from "../abi/errno.ts";
+import { O_CLOEXEC, O_NONBLOCK } from "../abi/fcntl.ts";
 import { fd, flags, inStruct, size } from "../args.ts";
 import { SignalFile } from "../ipc/signalfd.ts";
 import { readSigSet } from "../signal/mask.ts";
@@ -8,7 +9,7 @@ import { syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import { installFile } from "../vfs/close-file.ts";
 
-const SFD = { SFD_CLOEXEC: 0o2000000, SFD_NONBLOCK: 0o4000 };
+const SFD = { SFD_CLOEXEC: O_CLOEXEC, SFD_NONBLOCK: O_NONBLOCK };
 
 export const signalfd = syscall("signalfd", { fd, mask: inStruct(8), sizemask: size }, (task, call) =>
   create(task, call.fd, call.mask, call.sizemask, 0),

@@ -16,10 +16,10 @@ import {
 import { cstring, fd, flags, outStruct, uint } from "../args.ts";
 import { type ArgType, syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
-import type { Path } from "../vfs/dentry.ts";
+import type { File } from "../vfs/file.ts";
 import type { Stat } from "../vfs/inode.ts";
 import { writeStat, writeStatx } from "../vfs/stat-structs.ts";
-import { LOOKUP_EMPTY, LOOKUP_FOLLOW, Walk, walked } from "../vfs/walk.ts";
+import { LOOKUP_EMPTY, LOOKUP_FOLLOW, Walk } from "../vfs/walk.ts";
 
 /** `{st_mode=S_IFREG|0644, st_size=12, …}` */
 const statBuffer: ArgType<number> = outStruct((addr, task) => {
@@ -28,27 +28,25 @@ const statBuffer: ArgType<number> = outStruct((addr, task) => {
   return `{st_mode=0${view.getUint32(24, true).toString(8)}, st_size=${view.getUint32(48, true)}, ...}`;
 });
 
-/** The attributes of what a path names. Leaves the place in `found`, when there is one. */
-const found: { path: Path | null } = { path: null };
-function statOf(task: Task, dirfd: number, path: string, lookup: number): Stat | number {
-  found.path = null;
-  if (path.length === 0 && lookup & LOOKUP_EMPTY && dirfd !== AT_FDCWD) {
-    const file = task.files.get(dirfd);
-    if (file === undefined) return -EBADF;
-    found.path = file.path;
-    return file.getattr();
-  }
+/** What a path names: where the walk has ended, or the open file that an empty path means. */
+function placeOf(task: Task, dirfd: number, path: string, lookup: number): Walk | File | number {
+  if (path.length === 0 && lookup & LOOKUP_EMPTY && dirfd !== AT_FDCWD) return task.files.get(dirfd) ?? -EBADF;
   const walk = new Walk(task, lookup);
   let result = walk.begin(dirfd, path);
   if (result === 0) result = walk.toEnd();
-  if (result < 0) return result;
-  found.path = walk.path;
-  const inode = walk.inode;
-  return walked.fresh === inode ? inode.getattrFresh() : inode.getattr();
+  return result < 0 ? result : walk;
+}
+
+function attributesOf(place: Walk | File): Stat | number {
+  if (!(place instanceof Walk)) return place.getattr();
+  const { inode } = place;
+  return place.fresh === inode ? inode.getattrFresh() : inode.getattr();
 }
 
 function statInto(task: Task, dirfd: number, path: string, lookup: number, buffer: number): number {
-  const stat = statOf(task, dirfd, path, lookup);
+  const place = placeOf(task, dirfd, path, lookup);
+  if (typeof place === "number") return place;
+  const stat = attributesOf(place);
   return typeof stat === "number" ? stat : writeStat(task, buffer, stat);
 }
 
@@ -98,9 +96,11 @@ export const statx = syscall(
     if (call.mask & STATX_RESERVED) return -EINVAL;
     if ((call.flags & AT_STATX_SYNC_TYPE) === AT_STATX_SYNC_TYPE) return -EINVAL;
     if (call.flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)) return -EINVAL;
-    const attributes = statOf(task, call.dirfd, call.path, lookupFlags(call.flags));
+    const place = placeOf(task, call.dirfd, call.path, lookupFlags(call.flags));
+    if (typeof place === "number") return place;
+    const attributes = attributesOf(place);
     if (typeof attributes === "number") return attributes;
-    const { path } = found;
+    const { path } = place;
     const mountRoot = path !== null && path.dentry === path.mount.root;
     return writeStatx(task, call.buffer, attributes, path === null ? 0 : path.mount.id, mountRoot);
   },

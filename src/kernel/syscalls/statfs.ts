@@ -12,7 +12,7 @@ import { syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import { MNT_NOATIME, MNT_NODEV, MNT_NOEXEC, MNT_NOSUID, MNT_RDONLY, type Mount } from "../vfs/dentry.ts";
 import type { File } from "../vfs/file.ts";
-import type { StatFs } from "../vfs/inode.ts";
+import { type StatFs, uncounted } from "../vfs/inode.ts";
 import { resolve } from "../vfs/namei.ts";
 import { LOOKUP_FOLLOW } from "../vfs/walk.ts";
 
@@ -27,7 +27,7 @@ const view = new DataView(bytes.buffer);
 function anonymous(file: File): StatFs {
   const type = file.anonymousMode & S_IFMT;
   const magic = type === S_IFIFO ? PIPEFS_MAGIC : type === S_IFSOCK ? SOCKFS_MAGIC : ANON_INODE_FS_MAGIC;
-  return { type: magic, bsize: 4096, blocks: 0, bfree: 0, bavail: 0, files: 0, ffree: 0, namelen: 255, flags: 0 };
+  return uncounted(magic);
 }
 
 function write(task: Task, addr: number, stat: StatFs, mount: Mount | null): number {

@@ -13,7 +13,6 @@ import type { Kernel } from "../kernel.ts";
 import { syscall } from "../syscall.ts";
 import { CAP_SYSLOG, capable } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
-import { WaitQueue } from "../wait-queue.ts";
 
 const ACTION = {
   SYSLOG_ACTION_CLOSE: 0,
@@ -29,11 +28,6 @@ const ACTION = {
   SYSLOG_ACTION_SIZE_BUFFER: 10,
 };
 const BUFFER_SIZE = 1 << 17;
-
-/** What readers have taken: by READ, and by READ_CLEAR and CLEAR. */
-const taken = new WeakMap<Kernel, { read: number; cleared: number }>();
-/** Nobody ever wakes it. */
-const silence = new WaitQueue();
 
 function bootLog(kernel: Kernel): Uint8Array {
   const { memTotal, cpuCount } = kernel.hostInfo;
@@ -51,13 +45,9 @@ export const syslog = syscall("syslog", { type: oneOf(ACTION), bufp: addr, len: 
   const { kernel } = task;
   const { type, len } = call;
   const free = type === ACTION.SYSLOG_ACTION_READ_ALL || type === ACTION.SYSLOG_ACTION_SIZE_BUFFER;
-  const restricted = kernel.sysctls.get("kernel/dmesg_restrict") === "1";
+  const restricted = task.container.sysctl("kernel/dmesg_restrict") === "1";
   if ((!free || restricted) && !capable(task.cred, CAP_SYSLOG)) return -EPERM;
-  let state = taken.get(kernel);
-  if (state === undefined) {
-    state = { read: 0, cleared: 0 };
-    taken.set(kernel, state);
-  }
+  const state = kernel.logTaken;
   const log = bootLog(kernel);
   switch (type) {
     case ACTION.SYSLOG_ACTION_CLOSE:
@@ -69,7 +59,7 @@ export const syslog = syscall("syslog", { type: oneOf(ACTION), bufp: addr, len: 
       if (call.bufp === 0 || len < 0) return -EINVAL;
       if (len === 0) return 0;
       if (state.read >= log.length) {
-        return task.block(silence);
+        return task.block(kernel.logSilence);
       }
       const n = copy(task, call.bufp, log.subarray(state.read, state.read + len));
       if (n > 0) state.read += n;

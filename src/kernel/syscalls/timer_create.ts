@@ -17,6 +17,7 @@ import {
   CLOCK_REALTIME_COARSE,
   CLOCKS,
   isWallClock,
+  tellsDate,
   untilOnClock,
 } from "../time/clock.ts";
 import { cpuClock } from "../time/cpu-time.ts";
@@ -53,7 +54,7 @@ export const timer_create = syscall(
       notify = view.getInt32(12, true);
       const tid = view.getInt32(16, true);
       if (notify & SIGEV_THREAD_ID) {
-        thread = task.kernel.tasks.get(tid) ?? null;
+        thread = task.pids.tasks.get(tid) ?? null;
         if (thread === null || thread.process !== task.process) return -EINVAL;
       }
       if (notify !== SIGEV_NONE && notify !== SIGEV_SIGNAL && notify !== SIGEV_THREAD_ID) return -EINVAL;
@@ -85,7 +86,7 @@ export const timer_settime = syscall(
     if (value.sec === 0 && value.nsec === 0) timer.set(Number.NaN, again);
     else if (!(call.flags & TIMER_ABSTIME)) timer.setAfter(spanNs(value), again);
     else if (timer.cpu !== null) timer.set(spanNs(value), again);
-    else timer.setAfter(untilOnClock(timer.clock, value), again);
+    else timer.setAfter(untilOnClock(timer.clock, value), again, tellsDate(timer.clock));
     timer.overrun = 0;
     if (call.old_value === 0) return 0;
     return writeItimerspec(task.mm, call.old_value, interval, remaining);

@@ -1,5 +1,6 @@
 /** timerfd_create, timerfd_settime, timerfd_gettime. Manual page: timerfd_create(2). */
 import { EBADF, EFAULT, EINVAL, EPERM } from "../abi/errno.ts";
+import { O_CLOEXEC, O_NONBLOCK } from "../abi/fcntl.ts";
 import { fd, flags, inStruct, oneOf, outStruct } from "../args.ts";
 import { TimerFile } from "../ipc/timerfd.ts";
 import { syscall } from "../syscall.ts";
@@ -12,12 +13,13 @@ import {
   CLOCK_REALTIME,
   CLOCK_REALTIME_ALARM,
   CLOCKS,
+  tellsDate,
   untilOnClock,
 } from "../time/clock.ts";
 import { readItimerspec, spanNs, writeItimerspec } from "../time/timespec.ts";
 import { installFile } from "../vfs/close-file.ts";
 
-const TFD = { TFD_CLOEXEC: 0o2000000, TFD_NONBLOCK: 0o4000 };
+const TFD = { TFD_CLOEXEC: O_CLOEXEC, TFD_NONBLOCK: O_NONBLOCK };
 const TFD_TIMER = { TFD_TIMER_ABSTIME: 1, TFD_TIMER_CANCEL_ON_SET: 2 };
 const CAP_WAKE_ALARM = 35;
 
@@ -46,7 +48,9 @@ export const timerfd_settime = syscall(
     const disarm = value.sec === 0 && value.nsec === 0;
     const absolute = (call.flags & TFD_TIMER.TFD_TIMER_ABSTIME) !== 0;
     file.forget();
-    file.set(disarm ? Number.NaN : absolute ? untilOnClock(file.clock, value) : spanNs(value), spanNs(interval));
+    const onWall = absolute && tellsDate(file.clock);
+    const delay = disarm ? Number.NaN : absolute ? untilOnClock(file.clock, value) : spanNs(value);
+    file.set(delay, spanNs(interval), onWall);
     if (call.old_value === 0) return 0;
     return writeItimerspec(task.mm, call.old_value, oldInterval, oldValue);
   },

@@ -39,6 +39,7 @@ export const truncate = syscall("truncate", { path: cstring, length: off }, (tas
   if (result === 0) result = permission(task, inode, MAY_WRITE);
   if (result === 0 && inode.denyWrite > 0) result = -ETXTBSY;
   if (result === 0) result = checkSize(task, inode, call.length);
+  if (result === 0) result = inode.prepareResize(task, call.length);
   if (result < 0) return result;
   stripPrivileges(task, inode);
   result = inode.setattr({ size: call.length });

@@ -8,12 +8,10 @@ import { syscall } from "../syscall.ts";
 const FIELD = 65;
 
 export const uname = syscall("uname", { buf: outStruct() }, (task, call) => {
-  const { kernel } = task;
+  const { hostname, domainname } = task.container.uts;
   const bytes = new Uint8Array(6 * FIELD);
-  [KERNEL_NAME, kernel.hostname, KERNEL_RELEASE, KERNEL_VERSION, KERNEL_MACHINE, kernel.domainname].forEach(
-    (text, i) => {
-      bytes.set(encodeName(text).subarray(0, FIELD - 1), i * FIELD);
-    },
-  );
+  [KERNEL_NAME, hostname, KERNEL_RELEASE, KERNEL_VERSION, KERNEL_MACHINE, domainname].forEach((text, i) => {
+    bytes.set(encodeName(text).subarray(0, FIELD - 1), i * FIELD);
+  });
   return task.mm.writeBytes(call.buf, bytes);
 });

@@ -4,7 +4,7 @@
  * Manual pages: unshare(2), setns(2), kcmp(2), personality(2), restart_syscall(2). Gaps: no namespaces but those of
  * mounts, and none can be entered; kcmp tells equal from different, without an order (the manual's value 3).
  */
-import { EBADF, EINTR, EINVAL, EPERM, ESRCH } from "../abi/errno.ts";
+import { EBADF, EINTR, EINVAL, ENOMEM, EPERM, ESRCH } from "../abi/errno.ts";
 import { fd, flags, oneOf, pid, uint } from "../args.ts";
 import { syscall } from "../syscall.ts";
 import { mayAccess } from "../task/access.ts";
@@ -26,7 +26,7 @@ export const unshare = syscall(
   "unshare",
   { flags: flags({ CLONE_FILES, CLONE_FS, CLONE_SYSVSEM, CLONE_THREAD, CLONE_SIGHAND, CLONE_VM, CLONE_NEWNS }) },
   (task, call) => {
-    if (call.flags & ~UNSHARABLE) return -EINVAL;
+    if (task.argHi(0) !== 0 || call.flags & ~UNSHARABLE) return -EINVAL;
     // Threads cannot be taken apart: only a process that is alone may ask for it.
     if (call.flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM) && task.process.tasks.length > 1) return -EINVAL;
     if (call.flags & (CLONE_SIGHAND | CLONE_VM) && task.process.actions.users > 1) return -EINVAL;
@@ -42,6 +42,7 @@ export const unshare = syscall(
       if (result < 0) return result;
     }
     if (call.flags & CLONE_FILES && task.files.users > 1) {
+      if (!task.files.mayCopy) return -ENOMEM;
       task.files.users--;
       task.files = task.files.copy();
     }
@@ -60,8 +61,8 @@ export const kcmp = syscall(
   "kcmp",
   { pid1: pid, pid2: pid, type: oneOf(KCMP), idx1: uint, idx2: uint },
   (task, { pid1, pid2, type, idx1, idx2 }) => {
-    const a = task.kernel.tasks.get(pid1);
-    const b = task.kernel.tasks.get(pid2);
+    const a = task.pids.tasks.get(pid1);
+    const b = task.pids.tasks.get(pid2);
     if (a === undefined || b === undefined) return -ESRCH;
     if (!mayAccess(task, a) || !mayAccess(task, b)) return -EPERM;
     const same = (x: unknown, y: unknown): number => (x === y ? 0 : DIFFERENT);

@@ -4,7 +4,9 @@
  * Manual pages: write(2), writev(2). Linux: fs/read_write.c. As on Linux, and against POSIX, pwrite on an O_APPEND file
  * appends. Gaps: RWF_HIPRI is a hint and does nothing.
  */
+
 import { EBADF, EFAULT, EINVAL, EOPNOTSUPP, ESPIPE } from "../abi/errno.ts";
+import { O_DSYNC, O_SYNC } from "../abi/fcntl.ts";
 import { addr, fd, flags, inBuffer, int, off, size } from "../args.ts";
 import { syscall } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
@@ -12,9 +14,6 @@ import type { File } from "../vfs/file.ts";
 import { type Io, importIovec, MAX_RW_COUNT, UserIo, userRange } from "../vfs/io.ts";
 import { AT_POSITION, callFile, type TransferOptions, writeFile } from "../vfs/read-write.ts";
 import { RWF_FLAGS } from "./read.ts";
-
-const O_DSYNC = 0o10000;
-const O_SYNC = 0o4010000;
 
 export const write = syscall("write", { fd, buf: inBuffer("count"), count: size }, (task, call) => {
   const file = callFile(task, call.fd);

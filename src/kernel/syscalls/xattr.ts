@@ -140,7 +140,7 @@ function get(task: Task, find: () => Target | number, call: { name: string; valu
   const value = inode.getXattr(call.name);
   return typeof value === "number" ? value : giveOut(task, call.value, call.size, value);
 }
-const getArgs = { name: cstring, value: outBuffer("size"), size };
+const getArgs = { name: cstring, value: outBuffer(), size };
 export const getxattr = syscall("getxattr", { path: cstring, ...getArgs }, (task, call) =>
   get(task, () => byPath(task, call.path, true), call),
 );
@@ -160,7 +160,7 @@ function list(task: Task, target: Target | number, addr: number, room: number): 
   const shown = names.filter((name) => namespaceOf(name) === 0 && (admin || !name.startsWith("trusted.")));
   return giveOut(task, addr, room, Buffer.concat(shown.map((name) => Buffer.from([...encodeName(name), 0]))));
 }
-const listArgs = { list: outBuffer("size"), size };
+const listArgs = { list: outBuffer(), size };
 export const listxattr = syscall("listxattr", { path: cstring, ...listArgs }, (task, call) =>
   list(task, byPath(task, call.path, true), call.list, call.size),
 );

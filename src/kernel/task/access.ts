@@ -14,6 +14,8 @@ export function isSubset(a: CapSet, b: CapSet): boolean {
 
 export function mayAccess(task: Task, target: Task): boolean {
   if (task.process === target.process) return true;
+  // Stricter than Linux: a pidfd, which any peer of a socket may get, opens no way into another pid space.
+  if (task.pids !== target.pids) return false;
   const mine = task.cred;
   const theirs = target.cred;
   const sameUser = mine.uid === theirs.uid && mine.uid === theirs.euid && mine.uid === theirs.suid;

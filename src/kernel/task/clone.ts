@@ -1,5 +1,5 @@
 /**
- * New tasks: the first one of the sandbox, and those that clone, clone3, fork and vfork make.
+ * New tasks: the first one of a container, and those that clone, clone3, fork and vfork make.
  *
  * Source: clone(2), fork(2), vfork(2), RLIMIT_NPROC in getrlimit(2).
  * Gaps: namespaces but those of mounts (CLONE_NEW*), CLONE_INTO_CGROUP and set_tid are refused; CLONE_IO and CLONE_SYSVSEM mean nothing here.
@@ -7,8 +7,8 @@
 
 import type { Context } from "../../platform/platform.ts";
 import { REG } from "../../platform/platform.ts";
-import { EAGAIN, EFAULT, EINVAL, EPERM, ERESTARTNOINTR } from "../abi/errno.ts";
-import type { Kernel } from "../kernel.ts";
+import { EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM, ERESTARTNOINTR } from "../abi/errno.ts";
+import type { Container } from "../container.ts";
 import { Mm } from "../mm/mm.ts";
 import { SignalActions } from "../signal/actions.ts";
 import { setReg } from "../signal/frame.ts";
@@ -23,6 +23,10 @@ import { Process } from "./process.ts";
 import { RLIMIT_NOFILE, RLIMIT_NPROC } from "./rlimits.ts";
 import { Task } from "./task.ts";
 import { userCounts } from "./users.ts";
+
+/** Areas of memory in all processes; those with few are not counted at each fork. */
+const AREAS_MAX = 1 << 20;
+const FEW_AREAS = 1024;
 
 export const CLONE_NEWTIME = 0x80;
 export const CLONE_VM = 0x100;
@@ -81,36 +85,37 @@ export interface FirstTask {
   fs: FsContext;
   cred: Credentials;
   comm: string;
-  container?: string;
-  /** Signals left at their default do not reach it from inside, as for a container's init. */
+  /** As pid 1 of its pid space it gets no signals that it left at their default, as a container's init. */
   unkillable?: boolean;
 }
 
 /** Makes a process that nobody forked: init, or a command brought in from outside. null: the sandbox is full. */
-export function createFirstTask(kernel: Kernel, ctx: Context, first: FirstTask): Task | null {
-  const pid = kernel.allocatePid();
+export function createFirstTask(container: Container, ctx: Context, first: FirstTask): Task | null {
+  const { kernel, pids } = container;
+  const pid = pids.allocate();
   if (pid === 0) return null;
-  const process = new Process(kernel, pid, new SignalActions());
+  const process = new Process(container, pid, new SignalActions());
   const task = new Task(kernel, pid, process, new Mm(ctx.addressSpace), first.files, first.fs, first.cred);
   task.comm = first.comm.slice(0, 15);
-  process.unkillable = first.unkillable ?? false;
-  process.container = first.container ?? "";
-  addLeader(kernel, process, task);
-  newSession(kernel, process);
-  if (kernel.init === null && pid === 1) kernel.init = process;
+  process.unkillable = pid === 1 && (first.unkillable ?? false);
+  addLeader(process, task);
+  newSession(process);
+  if (pid === 1) pids.init = process;
+  container.first ??= process;
   attach(task, ctx);
   return task;
 }
 
-function addLeader(kernel: Kernel, process: Process, task: Task): void {
+function addLeader(process: Process, task: Task): void {
   process.leader = task;
   process.tasks.push(task);
-  kernel.processes.set(process.pid, process);
-  addTask(kernel, task);
+  process.pids.processes.set(process.pid, process);
+  process.container.processes.add(process);
+  addTask(task);
 }
-function addTask(kernel: Kernel, task: Task): void {
-  kernel.tasks.set(task.tid, task);
-  userCounts(kernel, task.cred.uid).tasks++;
+function addTask(task: Task): void {
+  task.container.addTask(task);
+  userCounts(task.container, task.cred.uid).tasks++;
 }
 function attach(task: Task, ctx: Context): void {
   task.ctx = ctx;
@@ -138,23 +143,34 @@ export function checkNamespaces(task: Task, flags: number): number {
   return (flags & NAMESPACE_FLAGS & ~CLONE_NEWNS) === 0 ? 0 : -EINVAL;
 }
 
+/** A copy of its areas would be too much: forks of a process with tens of thousands of areas fill the kernel's memory. */
+function tooManyAreas(task: Task): boolean {
+  const own = task.mm.vmas.length;
+  if (own < FEW_AREAS) return false;
+  let all = own;
+  for (const { zombie, leader } of task.kernel.processes()) if (!zombie) all += leader.mm.vmas.length;
+  return all > AREAS_MAX;
+}
+
 /** Makes the task. Its tid, or -errno. The parent of a vfork is left running: the caller blocks it. */
 export function cloneTask(task: Task, request: CloneRequest): Task | number {
-  const { kernel, process } = task;
+  const { kernel, process, container } = task;
   const { flags } = request;
   const bad = checkFlags(task, request);
   if (bad < 0) return bad;
   // A signal sent before the fork is for the parent alone.
   if (task.signals.hasDeliverable(task)) return -ERESTARTNOINTR;
   if (
-    userCounts(kernel, task.cred.uid).tasks >= process.rlimits[RLIMIT_NPROC]!.soft &&
+    userCounts(container, task.cred.uid).tasks >= process.rlimits[RLIMIT_NPROC]!.soft &&
     task.cred.uid !== 0 &&
     !capable(task.cred, CAP_SYS_RESOURCE) &&
     !capable(task.cred, CAP_SYS_ADMIN)
   )
     return -EAGAIN;
-  if (kernel.cgroup.full()) return -EAGAIN;
-  const tid = kernel.allocatePid();
+  if (container.cgroup.full() || kernel.fullFor(container)) return -EAGAIN;
+  if (!(flags & CLONE_FILES) && !task.files.mayCopy) return -ENOMEM;
+  if (!(flags & CLONE_VM) && tooManyAreas(task)) return -ENOMEM;
+  const tid = task.pids.allocate();
   if (tid === 0) return -EAGAIN;
   const thread = (flags & CLONE_THREAD) !== 0;
 
@@ -193,9 +209,9 @@ export function cloneTask(task: Task, request: CloneRequest): Task | number {
     process.actions.users++;
     process.tasks.push(child);
     process.threaded = true;
-    addTask(kernel, child);
+    addTask(child);
   } else {
-    addLeader(kernel, owner, child);
+    addLeader(owner, child);
     if (process.cpuLimit !== null) watchCpuLimit(owner);
   }
   pidFile?.bind(owner, thread ? child : null);
@@ -221,12 +237,12 @@ function dropPidfd(task: Task, fd: number, error: number): number {
 }
 
 function childProcess(task: Task, request: CloneRequest, pid: number): Process {
-  const { kernel, process } = task;
+  const { process } = task;
   const { flags } = request;
   const actions = flags & CLONE_SIGHAND ? process.actions : process.actions.copy();
   if (flags & CLONE_SIGHAND) actions.users++;
   if (request.clearSighand) actions.reset();
-  const child = new Process(kernel, pid, actions, process.rlimits);
+  const child = new Process(process.container, pid, actions, process.rlimits);
   const siblings = (flags & CLONE_PARENT) !== 0;
   child.parent = siblings ? process.parent : process;
   child.parentTask = siblings ? process.parentTask : task;
@@ -235,8 +251,7 @@ function childProcess(task: Task, request: CloneRequest, pid: number): Process {
   child.dumpable = process.dumpable;
   child.executable = process.executable;
   child.oomScoreAdj = process.oomScoreAdj;
-  child.container = process.container;
-  joinGroup(kernel, child, process.group);
+  joinGroup(child, process.group);
   return child;
 }
 

@@ -6,6 +6,7 @@
  */
 import { SIGKILL, SIGXCPU } from "../signal/numbers.ts";
 import { kernelInfo, sendSignal } from "../signal/send.ts";
+import { persistent } from "../state/registry.ts";
 import { checkAfterNs, processCpuNs } from "../time/cpu-time.ts";
 import { Timer } from "../time/timers.ts";
 import type { Process } from "./process.ts";
@@ -55,3 +56,5 @@ export function watchCpuLimit(process: Process): void {
   const { soft, hard } = process.rlimits[RLIMIT_CPU]!;
   if (soft !== Number.POSITIVE_INFINITY || hard !== Number.POSITIVE_INFINITY) process.cpuLimit = new CpuLimit(process);
 }
+
+persistent("cpu-limit", CpuLimit);

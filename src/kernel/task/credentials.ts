@@ -59,6 +59,10 @@ export const CAP_LAST = 40;
 export const NO_CAPS: CapSet = { lo: 0, hi: 0 };
 export const ALL_CAPS: CapSet = { lo: 0xffffffff, hi: (1 << (CAP_LAST - 31)) - 1 };
 
+export const union = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo | b.lo) >>> 0, hi: (a.hi | b.hi) >>> 0 });
+export const intersect = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo & b.lo) >>> 0, hi: (a.hi & b.hi) >>> 0 });
+export const without = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo & ~b.lo) >>> 0, hi: (a.hi & ~b.hi) >>> 0 });
+
 export function hasCap(set: CapSet, cap: number): boolean {
   return cap < 32 ? ((set.lo >>> cap) & 1) === 1 : ((set.hi >>> (cap - 32)) & 1) === 1;
 }

@@ -13,7 +13,9 @@ import { exitRobustList } from "../futex/robust.ts";
 import { SIGCHLD, SS_DISABLE } from "../signal/numbers.ts";
 import { wakeStopped } from "../signal/stop.ts";
 import { timersOnExec } from "../time/itimer.ts";
-import { livingTasks, releaseVfork, retire } from "./exit.ts";
+import { closeFile } from "../vfs/close-file.ts";
+import type { ExecCredentials } from "./exec-credentials.ts";
+import { ENDED_PER_TURN, livingTasks, releaseVfork, retire } from "./exit.ts";
 import { RUN_DEAD, RUN_GUEST, RUN_ZOMBIE, type Task } from "./task.ts";
 
 /**
@@ -27,12 +29,15 @@ export function prepareExec(task: Task): number {
   if (livingTasks(process) > 1) {
     process.execTask = task;
     for (const other of [...process.tasks]) {
-      if (other === task || other.runState >= RUN_ZOMBIE) continue;
+      if (other === task || other.killed || other.runState >= RUN_ZOMBIE) continue;
       other.killed = true;
-      if (other.runState !== RUN_GUEST) {
+      if (other.runState !== RUN_GUEST && task.kernel.ended < ENDED_PER_TURN) {
         wakeStopped(other);
         retire(other, 0, true);
-      } else other.kick();
+      } else {
+        wakeStopped(other);
+        other.kick();
+      }
     }
     if (livingTasks(process) > 1) {
       task.waitOn(process.threadWait);
@@ -50,20 +55,21 @@ export function prepareExec(task: Task): number {
 
 /** A thread that is not the leader takes over pid and place of the leader, which has ended. */
 function becomeLeader(task: Task): void {
-  const { process, kernel } = task;
+  const { process, container } = task;
   const old = process.leader;
   if (old === task) return;
-  kernel.tasks.delete(task.tid);
+  container.removeTask(task);
+  container.removeTask(old);
   task.tid = process.pid;
   task.startTime = old.startTime;
-  kernel.tasks.set(task.tid, task);
+  container.addTask(task);
   old.runState = RUN_DEAD;
   process.leader = task;
   process.tasks = [task];
 }
 
 /** The new image is in place: the rest of execve's effects. */
-export function finishExec(task: Task, comm: string): void {
+export function finishExec(task: Task, comm: string, rights: ExecCredentials): void {
   const { process, signals } = task;
   task.comm = decodeName(encodeName(comm).subarray(0, 15));
   closeOnExec(task);
@@ -77,8 +83,8 @@ export function finishExec(task: Task, comm: string): void {
   // Whoever runs with rights that are not their own is not to be looked into.
   const { uid, euid, gid, egid } = task.cred;
   const own = uid === euid && gid === egid;
-  process.dumpable = own ? 1 : 0;
-  if (!own) task.parentDeathSignal = 0;
+  process.dumpable = own && !rights.gained && !rights.unreadable ? 1 : 0;
+  if (rights.secure || rights.gained) task.parentDeathSignal = 0;
   process.exitSignal = SIGCHLD;
   timersOnExec(process);
   releaseVfork(task);
@@ -91,9 +97,5 @@ function closeOnExec(task: Task): void {
     task.files = task.files.copy();
   }
   const { files } = task;
-  files.removeRange(0, files.end - 1, true, (file) => {
-    file.inode?.locks?.releasePosix(files);
-    file.flush(task);
-    file.release();
-  });
+  files.removeRange(0, files.end - 1, true, (file) => closeFile(task, files, file));
 }

@@ -13,15 +13,38 @@ import { abandonFutexes, clearTid } from "../futex/futex.ts";
 import { abandonLocks } from "../futex/pi.ts";
 import { exitRobustList, robustListEmpty } from "../futex/robust.ts";
 import { SIG_IGN } from "../signal/actions.ts";
-import { CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SIGCHLD, SIGKILL } from "../signal/numbers.ts";
+import {
+  CLD_DUMPED,
+  CLD_EXITED,
+  CLD_KILLED,
+  SA_NOCLDWAIT,
+  SIGCHLD,
+  SIGKILL,
+  SIGRTMAX,
+  SIGSEGV,
+} from "../signal/numbers.ts";
 import { flushQueue } from "../signal/queue.ts";
 import { kernelInfo, retargetPending, sendSignal, userInfo } from "../signal/send.ts";
 import { finishStop, wakeStopped } from "../signal/stop.ts";
+import type { Chore, Slice } from "../slice.ts";
+import { persistent } from "../state/registry.ts";
 import { keepCpuTime } from "../time/cpu-time.ts";
+import { releaseTimers } from "../time/itimer.ts";
+import { Timer } from "../time/timers.ts";
+import { closeFile } from "../vfs/close-file.ts";
+import type { FdTable } from "../vfs/fd-table.ts";
 import { leaderGone, leaveGroup, orphanCheck } from "./jobs.ts";
+import type { PidSpace } from "./pid-space.ts";
 import type { Process } from "./process.ts";
 import { RUN_DEAD, RUN_GUEST, RUN_ZOMBIE, type Task } from "./task.ts";
-import { userCounts } from "./users.ts";
+import { dropUser, userCounts } from "./users.ts";
+
+/** Threads that are ended in one turn of the kernel loop; of more, each ends in a turn of its own. */
+export const ENDED_PER_TURN = 32;
+/** The same in time, for processes: the host may take milliseconds for each. */
+const ENDING_NS = 2e6;
+/** Open descriptors that are closed at once at the end of a process; of more, the kernel loop closes them in slices. */
+const CLOSED_AT_ONCE = 1024;
 
 /** One clock tick, the unit of si_utime. */
 const TICK_NS = 1e7;
@@ -46,6 +69,7 @@ export function exitGroup(task: Task, status: number): void {
     process.exitStatus = status;
   }
   endOthers(task);
+  if (livingTasks(process) > 1) limitEnd(process);
   retire(task, process.exitStatus, true);
 }
 
@@ -54,16 +78,49 @@ export function killProcess(process: Process, status: number): void {
   if (process.zombie || process.exiting) return;
   process.exiting = true;
   process.exitStatus = status;
-  const { current } = process.kernel;
+  const { kernel, container } = process;
   // A task that is in the middle of a call must not lose its context under the handler's hands.
-  if (current?.process === process || !canEndAtOnce(process)) {
+  const late = kernel.ended > 0 && kernel.now() - kernel.endedSince >= ENDING_NS;
+  const full = kernel.ended >= ENDED_PER_TURN || process.tasks.length > ENDED_PER_TURN;
+  const many = (full || late) && !process.leader.embryo;
+  // Frozen threads end when they are thawed: what that takes of their memory is beyond reach.
+  if (container.frozen || kernel.serving(process) || many || !canEndAtOnce(process)) {
     for (const task of process.tasks) {
       wakeStopped(task);
       task.kick();
     }
+    limitEnd(process);
     return;
   }
   for (const task of [...process.tasks]) retire(task, status, task.runState !== RUN_GUEST);
+}
+
+/**
+ * How long threads may take to come and end, before their host process is killed with all that it does: a guest that has
+ * taken its stub over need not heed an interrupt. Where others share the memory they go with it, so they get longer.
+ */
+const END_OWNED_NS = 2e9;
+const END_SHARED_NS = 5e9;
+
+class EndLimit extends Timer {
+  constructor(readonly process: Process) {
+    super();
+  }
+  fire(): void {
+    const { process } = this;
+    if (process.zombie) return;
+    process.endLimit = null;
+    // Threads that are stopped have come: it is for us to end them.
+    const awaited = process.tasks.some((task) => task.runState === RUN_GUEST);
+    if (process.container.frozen || !awaited) limitEnd(process);
+    else firstLiving(process).mm.space.kill("it is to end, and does not");
+  }
+}
+function limitEnd(process: Process): void {
+  const { kernel } = process;
+  if (process.endLimit !== null) return;
+  process.endLimit = new EndLimit(process);
+  kernel.timers.arm(process.endLimit, kernel.now() + (ownsMemory(process) ? END_OWNED_NS : END_SHARED_NS));
 }
 
 /** The host took a guest thread away: its process dies as by SIGKILL. */
@@ -75,6 +132,27 @@ export function onContextGone(task: Task): void {
     process.exitStatus = SIGKILL;
   }
   for (const other of [...process.tasks]) retire(other, process.exitStatus, false);
+}
+
+/**
+ * What was being done for `task` has thrown: its process dies as by SIGSEGV, whatever it has made of that signal, since
+ * nobody knows what state the call left behind. Nothing is thrown from here.
+ */
+export function endByBug(task: Task): void {
+  const { process, kernel } = task;
+  try {
+    task.cancelWaits();
+    if (task.runState < RUN_ZOMBIE) {
+      task.runState = RUN_GUEST;
+      process.exiting = true;
+      process.exitStatus = SIGSEGV;
+      exitGroup(task, SIGSEGV);
+    }
+  } catch (error) {
+    kernel.logBug(`the end of pid ${task.tid} (${task.comm}) after a kernel bug`, error);
+    process.exiting = true;
+    for (const each of new Set([task, ...process.tasks])) retire(each, SIGSEGV, false);
+  }
 }
 
 /** Threads that have not ended. */
@@ -108,8 +186,15 @@ function endOthers(task: Task): void {
   const { process } = task;
   if (process.tasks.length === 1) return;
   const owned = ownsMemory(process);
+  const { kernel } = process;
   for (const other of [...process.tasks]) {
     if (other === task || other.runState >= RUN_ZOMBIE) continue;
+    // The rest see for themselves that the process is exiting, each in its own turn.
+    if (kernel.ended >= ENDED_PER_TURN) {
+      wakeStopped(other);
+      if (other.runState !== RUN_GUEST || !other.notify) other.kick();
+      continue;
+    }
     // With the memory going, a running thread goes with it, and a stopped one needs no ending of its own.
     if (owned) retire(other, process.exitStatus, false);
     else if (other.runState !== RUN_GUEST) retire(other, process.exitStatus, true);
@@ -117,56 +202,88 @@ function endOthers(task: Task): void {
   }
 }
 
-/** Ends one thread. `stopped`: its context is stopped, and is to be destroyed if its address space lives on. */
-export function retire(task: Task, status: number, stopped: boolean): void {
-  if (task.runState >= RUN_ZOMBIE) return;
-  const { process, kernel, mm } = task;
-  if (kernel.tracer !== null) kernel.tracer.onExit(task, status);
-  task.cancelWaits();
-  abandonFutexes(task);
-  task.endCall();
-  task.suspended = null;
-  task.notify = false;
-  task.exitStatus = status;
-
-  const { ctx } = task;
-  if (ctx !== null && stopped) ctx.addressSpace.executor = ctx;
-  if (task.robustList !== 0) exitRobustList(task);
-  abandonLocks(task);
-  clearTid(task);
-  keepCpuTime(task);
-  if (process.parent?.asksForUsage && mm.users === 1)
-    process.maxResident = Math.max(process.maxResident, memoryUse(kernel, mm, null).resident);
-  task.runState = task === process.leader ? RUN_ZOMBIE : RUN_DEAD;
-  releaseVfork(task);
-  if (ctx !== null) {
+/** What ending one thread consists of, in this order. `stopped` as for `retire`. */
+type ExitStep = (task: Task, stopped: boolean) => void;
+const EXIT_STEPS: readonly ExitStep[] = [
+  (task) => task.kernel.tracer?.onExit(task, task.exitStatus),
+  (task) => task.cancelWaits(),
+  abandonFutexes,
+  (task) => task.endCall(),
+  (task, stopped) => {
+    if (task.ctx !== null && stopped) task.ctx.addressSpace.executor = task.ctx;
+    if (task.robustList !== 0) exitRobustList(task);
+  },
+  abandonLocks,
+  clearTid,
+  keepCpuTime,
+  ({ mm, process, kernel }) => {
+    if (process.parent?.asksForUsage && mm.users === 1)
+      process.maxResident = Math.max(process.maxResident, memoryUse(kernel, mm, null).resident);
+  },
+  (task) => {
+    task.runState = task === task.process.leader ? RUN_ZOMBIE : RUN_DEAD;
+  },
+  releaseVfork,
+  (task, stopped) => {
+    const { ctx } = task;
+    if (ctx === null) return;
     ctx.owner = null;
     task.ctx = null;
-    if (mm.users > 1 && stopped) {
+    if (task.mm.users > 1 && stopped) {
       if (ctx.addressSpace.executor === ctx) ctx.addressSpace.executor = null;
       ctx.destroy();
     }
-  }
-  mm.release();
-  releaseFiles(task);
-  task.fs.release();
-  process.actions.users--;
-  userCounts(kernel, task.cred.uid).tasks--;
-  flushQueue(task, task.signals.pending, () => true);
-
-  adoptChildren(task);
-  if (task !== process.leader) {
+  },
+  (task) => task.mm.release(),
+  releaseFiles,
+  (task) => task.fs.release(),
+  (task) => {
+    task.process.actions.users--;
+    userCounts(task.container, task.cred.uid).tasks--;
+    dropUser(task.container, task.cred.uid);
+  },
+  (task) => flushQueue(task, task.signals.pending, () => true),
+  adoptChildren,
+  (task) => {
+    const { process } = task;
+    if (task === process.leader) return;
     process.tasks.splice(process.tasks.indexOf(task), 1);
-    kernel.tasks.delete(task.tid);
-  }
-  if (livingTasks(process) === 0) endProcess(process);
-  else {
-    finishStop(process);
-    retargetPending(process);
-    process.threadWait.wake();
-    // A pidfd may stand for this thread alone.
-    process.exitWait.wake();
-  }
+    task.container.removeTask(task);
+  },
+  ({ process }) => {
+    const living = livingTasks(process);
+    if (living === 0) endProcess(process);
+    else {
+      finishStop(process);
+      retargetPending(process);
+      if (living === 1) process.threadWait.wake();
+      // A pidfd may stand for this thread alone.
+      process.exitWait.wake();
+    }
+  },
+];
+
+/**
+ * Ends one thread. `stopped`: its context is stopped, and is to be destroyed if its address space lives on.
+ *
+ * Invariant: nothing can stop it half-way. A step that throws (a kernel bug) is logged and left out; the others run, so
+ * that memory and descriptors go and the parent is told, whatever is broken. Who it was that another one ended, or that
+ * a bug ended, makes no difference.
+ */
+export function retire(task: Task, status: number, stopped: boolean): void {
+  if (task.runState >= RUN_ZOMBIE || task.retiring) return;
+  task.retiring = true;
+  task.suspended = null;
+  task.notify = false;
+  task.exitStatus = status;
+  const { kernel } = task;
+  if (kernel.ended++ === 0) kernel.endedSince = kernel.now();
+  for (const step of EXIT_STEPS)
+    try {
+      step(task, stopped);
+    } catch (error) {
+      kernel.logBug(`the end of pid ${task.tid} (${task.comm})`, error);
+    }
 }
 
 /** The parent of a vfork child goes on. */
@@ -180,15 +297,68 @@ export function releaseVfork(task: Task): void {
 function releaseFiles(task: Task): void {
   const { files } = task;
   if (--files.users > 0) return;
-  for (const [fd, file] of [...files.entries()]) {
-    files.remove(fd);
-    file.inode?.locks?.releasePosix(files);
-    file.flush(task);
-    file.release();
+  const chore = new CloseFiles(task, files);
+  if (files.end > CLOSED_AT_ONCE) task.kernel.chores.push(chore);
+  else chore.step(null);
+}
+
+/** Closes what a task has left open. */
+class CloseFiles implements Chore {
+  constructor(
+    private readonly task: Task,
+    private readonly files: FdTable,
+  ) {}
+  private next = 0;
+  step(slice: Slice | null): boolean {
+    const { files, task } = this;
+    while (this.next < files.end) {
+      const fd = this.next++;
+      const file = files.get(fd);
+      if (fd % 64 === 0 && slice?.over === true) {
+        this.next = fd;
+        return false;
+      }
+      if (file === undefined) continue;
+      files.remove(fd);
+      try {
+        closeFile(task, files, file);
+      } catch (error) {
+        task.kernel.logBug(`the end of pid ${task.tid} (${task.comm}), descriptor ${fd}`, error);
+      }
+    }
+    return true;
   }
 }
 
-/** The last thread is gone. */
+/** What ending a process consists of, once its last thread is gone. */
+const PROCESS_EXIT_STEPS: readonly ((process: Process) => void)[] = [
+  (process) => flushQueue(process.leader, process.pending, () => true),
+  (process) => process.cpuLimit?.stop(),
+  releaseTimers,
+  ({ kernel, endLimit }) => endLimit && kernel.timers.cancel(endLimit),
+  (process) => {
+    for (const cleanup of process.kernel.processCleanups)
+      try {
+        cleanup(process);
+      } catch (error) {
+        process.kernel.logBug(`what is done after the end of pid ${process.pid}`, error);
+      }
+  },
+  leaderGone,
+  (process) => orphanCheck(process, process.parent, process),
+  (process) => {
+    process.zombie = true;
+  },
+  (process) => {
+    if (process === process.pids.init) endSpace(process.pids);
+    process.container.processEnded(process);
+  },
+  (process) => process.exitWait.wake(),
+  notifyParent,
+  (process) => process.container.lookForEnd(),
+];
+
+/** The last thread is gone. As with `retire`, a step that throws does not keep the others from being done. */
 function endProcess(process: Process): void {
   const { kernel } = process;
   if (!process.exiting) {
@@ -199,23 +369,22 @@ function endProcess(process: Process): void {
   process.stopped = false;
   process.stopReport = 0;
   process.continueReport = false;
-  flushQueue(process.leader, process.pending, () => true);
-  process.cpuLimit?.stop();
-  for (const cleanup of kernel.processCleanups) cleanup(process);
-  leaderGone(process);
-  orphanCheck(process, process.parent, process);
-  process.zombie = true;
-  if (process === kernel.init) endInit(process);
-  process.exitWait.wake();
-  notifyParent(process);
+  for (const step of PROCESS_EXIT_STEPS)
+    try {
+      step(process);
+    } catch (error) {
+      kernel.logBug(`the end of process ${process.pid}`, error);
+    }
 }
 
-/** Init is gone: so is everyone else. */
-function endInit(process: Process): void {
-  const { kernel } = process;
-  kernel.init = null;
-  for (const other of [...kernel.processes.values()]) if (other !== process) killProcess(other, SIGKILL);
-  kernel.onInitExit?.(process.exitStatus);
+/** The init of a pid space is gone: so is everyone in it, and nobody can be born there any more. */
+function endSpace(pids: PidSpace): void {
+  pids.init = null;
+  pids.dead = true;
+  for (const other of [...pids.processes.values()]) {
+    other.container.thaw();
+    killProcess(other, SIGKILL);
+  }
 }
 
 /** Finds new parents for the children that `task` made. */
@@ -260,7 +429,7 @@ function parentDied(child: Process, newParent: Process | null): void {
 /** The nearest living ancestor that adopts orphans, else init. */
 function findReaper(process: Process): Process | null {
   for (let at = process.parent; at !== null; at = at.parent) if (at.subreaper && !at.exiting) return at;
-  const { init } = process.kernel;
+  const { init } = process.pids;
   return init !== null && init !== process && !init.exiting ? init : null;
 }
 
@@ -268,11 +437,16 @@ function findReaper(process: Process): Process | null {
 function notifyParent(process: Process): void {
   const { parent } = process;
   if (parent === null || parent.zombie) {
-    process.kernel.onRootExit?.(process, process.exitStatus);
-    reap(process);
+    try {
+      const { container } = process;
+      if (process !== container.first) container.onExit?.(process, process.exitStatus);
+    } finally {
+      reap(process);
+    }
     return;
   }
-  let signo = process.exitSignal;
+  // clone(2) takes any byte for the signal; what is none is not sent.
+  let signo = process.exitSignal <= SIGRTMAX ? process.exitSignal : 0;
   let unwanted = false;
   if (signo === SIGCHLD) {
     const action = parent.actions.actions[SIGCHLD]!;
@@ -281,9 +455,12 @@ function notifyParent(process: Process): void {
       if (action.handler === SIG_IGN) signo = 0;
     }
   }
-  if (signo > 0) sendSignal(parent, childInfo(process, signo));
-  if (unwanted) reap(process);
-  parent.childWait.wake();
+  try {
+    if (signo > 0) sendSignal(parent, childInfo(process, signo));
+  } finally {
+    if (unwanted) reap(process);
+    parent.childWait.wake();
+  }
 }
 
 /** The siginfo of a child's end. */
@@ -304,15 +481,19 @@ export function childInfo(process: Process, signo: number = SIGCHLD) {
 
 /** Removes a zombie for good. */
 export function reap(process: Process): void {
-  const { kernel, leader } = process;
-  const { parent } = process;
+  const { leader, parent, container, pids } = process;
   if (parent !== null) {
     parent.children.delete(process);
     parent.childrenUserTime += process.userTime + process.childrenUserTime;
     parent.childrenSystemTime += process.systemTime + process.childrenSystemTime;
   }
-  leaveGroup(kernel, process);
-  kernel.processes.delete(process.pid);
-  kernel.tasks.delete(leader.tid);
+  leaveGroup(process);
+  if (pids.processes.get(process.pid) === process) pids.processes.delete(process.pid);
+  container.processes.delete(process);
+  container.removeTask(leader);
+  for (const fs of process.shownBy) fs.processGone(process);
   leader.runState = RUN_DEAD;
 }
+
+persistent("end-limit", EndLimit);
+persistent("close-files", CloseFiles);

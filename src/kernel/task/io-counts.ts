@@ -1,5 +1,6 @@
 /** Input and output of a process, as /proc/PID/io counts it: calls, and the bytes they moved. Source: proc_pid_io(5). */
 import { SYSCALL_NUMBERS, type SyscallName } from "../abi/syscall-numbers.ts";
+import { persistent } from "../state/registry.ts";
 
 const READ = 1;
 const WRITE = 2;
@@ -33,3 +34,5 @@ export class IoCounts {
     }
   }
 }
+
+persistent("io-counts", IoCounts);

@@ -3,49 +3,49 @@
  *
  * Source: setsid(2), setpgid(2), credentials(7); POSIX "orphaned process group".
  */
-import type { Kernel } from "../kernel.ts";
 import { SIGCONT, SIGHUP } from "../signal/numbers.ts";
 import { kernelInfo, sendToGroup } from "../signal/send.ts";
 import type { Process } from "./process.ts";
 import { ProcessGroup, Session } from "./session.ts";
 
 /** Makes a session with one group, both named after `process`, and puts it in. */
-export function newSession(kernel: Kernel, process: Process): Session {
-  const session = new Session(process.pid, process);
-  kernel.sessions.set(session.id, session);
-  joinGroup(kernel, process, newGroup(kernel, process.pid, session));
+export function newSession(process: Process): Session {
+  const { pids } = process;
+  const session = new Session(pids, process.pid, process);
+  pids.sessions.set(session.id, session);
+  joinGroup(process, newGroup(process.pid, session));
   return session;
 }
 
-export function newGroup(kernel: Kernel, id: number, session: Session): ProcessGroup {
+export function newGroup(id: number, session: Session): ProcessGroup {
   const group = new ProcessGroup(id, session);
-  kernel.groups.set(id, group);
+  group.pids.groups.set(id, group);
   session.groups.set(id, group);
   return group;
 }
 
 /** Moves a process to a group; the one it leaves goes when it is empty. */
-export function joinGroup(kernel: Kernel, process: Process, group: ProcessGroup): void {
+export function joinGroup(process: Process, group: ProcessGroup): void {
   const old = process.group as ProcessGroup | undefined;
   if (old === group) return;
   process.group = group;
   group.members.add(process);
-  if (old !== undefined) leave(kernel, process, old);
+  if (old !== undefined) leave(process, old);
 }
 
 /** A reaped process leaves its group. */
-export function leaveGroup(kernel: Kernel, process: Process): void {
-  leave(kernel, process, process.group);
+export function leaveGroup(process: Process): void {
+  leave(process, process.group);
 }
 
-function leave(kernel: Kernel, process: Process, group: ProcessGroup): void {
+function leave(process: Process, group: ProcessGroup): void {
   group.members.delete(process);
   if (group.members.size > 0) return;
-  const { session } = group;
-  if (kernel.groups.get(group.id) === group) kernel.groups.delete(group.id);
+  const { session, pids } = group;
+  if (pids.groups.get(group.id) === group) pids.groups.delete(group.id);
   session.groups.delete(group.id);
   if (session.tty?.foreground === group) session.tty.foreground = null;
-  if (session.groups.size === 0 && kernel.sessions.get(session.id) === session) kernel.sessions.delete(session.id);
+  if (session.groups.size === 0 && pids.sessions.get(session.id) === session) pids.sessions.delete(session.id);
 }
 
 /**
@@ -73,8 +73,7 @@ export function orphanCheck(process: Process, parent: Process | null, leaving: P
   const { group } = process;
   if (parent === null || parent.group === group || parent.group.session !== group.session) return;
   if (!isOrphaned(group, leaving) || !hasStopped(group)) return;
-  sendToGroup(group, kernelInfo(SIGHUP));
-  sendToGroup(group, kernelInfo(SIGCONT));
+  for (const signo of [SIGHUP, SIGCONT]) sendToGroup(group, kernelInfo(signo));
 }
 
 /** The session leader is gone: the session loses its terminal. */

@@ -3,12 +3,12 @@
  *
  * Source: pidfd_open(2), clone(2) (CLONE_PIDFD). Readable once the process has ended.
  */
+import { O_RDWR } from "../abi/fcntl.ts";
+import { persistent } from "../state/registry.ts";
 import { File, POLLHUP, POLLIN, POLLRDNORM } from "../vfs/file.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import type { Process } from "./process.ts";
 import { RUN_DEAD, RUN_ZOMBIE, type Task } from "./task.ts";
-
-const O_RDWR = 2;
 
 export class PidFile extends File {
   /** The process' own queue, once there is a process. */
@@ -39,11 +39,15 @@ export class PidFile extends File {
     return POLLIN | POLLRDNORM | (process.leader.runState === RUN_DEAD ? POLLHUP : 0);
   }
 
-  override fdInfo(): string {
-    const pid = this.process === null || this.process.leader.runState === RUN_DEAD ? -1 : this.process.pid;
+  override fdInfo(reader: Task): string {
+    const { process } = this;
+    // 0 where the reader's space has no number for it; -1 when it is gone.
+    const pid = process === null || process.reaped ? -1 : reader.pids.pidOf(process);
     return `Pid:\t${pid}\nNSpid:\t${pid}\n`;
   }
   override description(): string {
     return "anon_inode:[pidfd]";
   }
 }
+
+persistent("pidfd", PidFile);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { EAGAIN, ECHILD, EINVAL, ESRCH } from "../abi/errno.ts";
-import { type Guest, GuestWorld, MEM } from "../testing/scripted-guest.ts";
+import { type Guest, GuestWorld, MEM, type Part } from "../testing/scripted-guest.ts";
 
 const SIGHUP = 1;
 const SIGKILL = 9;
@@ -30,9 +30,9 @@ describe("processes", () => {
     expect(seen).toEqual([2, [2, 0xff00], [-ECHILD, 0xff00]]);
     expect(status).toBe(0x700);
     expect(world.kernel.tasks.size).toBe(0);
-    expect(world.kernel.processes.size).toBe(0);
-    expect(world.kernel.groups.size).toBe(0);
-    expect(world.kernel.sessions.size).toBe(0);
+    expect(world.container.pids.processes.size).toBe(0);
+    expect(world.container.pids.groups.size).toBe(0);
+    expect(world.container.pids.sessions.size).toBe(0);
   });
 
   test("the parent sleeps until the child ends; SIGCHLD says who and how", () => {
@@ -88,7 +88,7 @@ describe("processes", () => {
         yield* c.exit(3);
       });
       seen.push((yield* g.wait())[0]);
-      seen.push(world.kernel.processes.size);
+      seen.push(world.container.pids.processes.size);
     });
     expect(seen).toEqual([-ECHILD, 1]);
   });
@@ -128,7 +128,7 @@ describe("processes", () => {
           yield* child.sys("prctl", 1, SIGTERM, 0, 0, 0);
           yield* child.sys("pause");
         });
-        yield* parent.spin(() => parent.task.kernel.processes.get(3)!.leader.parentDeathSignal !== 0);
+        yield* parent.spin(() => parent.task.pids.processes.get(3)!.leader.parentDeathSignal !== 0);
         yield* parent.exit(0);
       });
       seen.push(yield* g.wait());
@@ -164,8 +164,8 @@ describe("processes", () => {
       yield* g.sys("exit_group", 2);
     });
     expect(status).toBe(0x200);
-    expect(world.kernel.processes.size).toBe(0);
-    expect(world.kernel.users.get(0)).toEqual({ tasks: 0, signals: 0 });
+    expect(world.container.pids.processes.size).toBe(0);
+    expect(world.container.users.size).toBe(0);
   });
 
   test("vfork holds the parent until the child is done", () => {
@@ -361,6 +361,59 @@ describe("threads", () => {
       seen.push(g.u32(MEM.free));
     });
     expect(seen).toEqual([true, 0, 0]);
+  });
+});
+
+describe("many threads that are to end", () => {
+  /** How many of 200 threads are left when a bystander's call goes on that was woken after them. */
+  function leftBeside(end: (g: Guest, victim: number) => Part<void>): number[] {
+    const seen: number[] = [];
+    const world = new GuestWorld();
+    const living = (pid: number): number => world.container.pids.processes.get(pid)?.tasks.length ?? 0;
+    world.run(function* (g) {
+      const victim = yield* g.fork(function* (c) {
+        yield* c.handle(SIGTERM, function* (h) {
+          yield* h.sys("exit_group", 5);
+        });
+        for (let i = 0; i < 200; i++)
+          yield* c.thread(function* (t) {
+            yield* t.sys("pause");
+          }, MEM.free);
+        yield* c.sys("pause");
+      });
+      const bystander = yield* g.fork(function* (c) {
+        yield* c.handle(SIGUSR1, function* (h) {
+          seen.push(living(victim));
+          yield* h.sys("getpid");
+        });
+        yield* c.sys("pause");
+      });
+      while (living(victim) <= 200) yield* g.sys("sched_yield");
+      for (let i = 0; i < 10; i++) yield* g.sys("sched_yield");
+      yield* end(g, victim);
+      yield* g.sys("kill", bystander, SIGUSR1);
+      yield* g.wait(bystander);
+      seen.push((yield* g.wait(victim))[1], living(victim));
+    });
+    return seen;
+  }
+
+  test("after a kill", () => {
+    const [left, status, after] = leftBeside(function* (g, victim) {
+      yield* g.sys("kill", victim, SIGKILL);
+    });
+    expect(left).toBeGreaterThan(100);
+    expect([status, after]).toEqual([SIGKILL, 0]);
+  });
+
+  test("after an exit_group of one of them", () => {
+    const [left, status, after] = leftBeside(function* (g, victim) {
+      const process = g.task.container.pids.processes.get(victim)!;
+      yield* g.sys("kill", victim, SIGTERM);
+      while (!process.exiting) yield* g.sys("sched_yield");
+    });
+    expect(left).toBeGreaterThan(100);
+    expect([status, after]).toEqual([5 << 8, 0]);
   });
 });
 

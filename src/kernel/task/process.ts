@@ -3,16 +3,21 @@
  *
  * Source: credentials(7), wait(2), setpgid(2), getrlimit(2).
  */
+import type { Container } from "../container.ts";
 import type { Kernel } from "../kernel.ts";
 import type { SignalActions } from "../signal/actions.ts";
 import { PendingSignals } from "../signal/task-signals.ts";
+import { persistent } from "../state/registry.ts";
+import { processCpuNs } from "../time/cpu-time.ts";
 import type { ProcessTimers } from "../time/itimer.ts";
+import type { Timer } from "../time/timers.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import type { CpuLimit } from "./cpu-limit.ts";
 import { IoCounts } from "./io-counts.ts";
+import type { PidSpace } from "./pid-space.ts";
 import { defaultRlimits, type Rlimit } from "./rlimits.ts";
 import type { ProcessGroup } from "./session.ts";
-import type { Task } from "./task.ts";
+import { RUN_DEAD, type Task } from "./task.ts";
 
 export class Process {
   /** Living threads; the leader is tasks[0] as long as it lives, and stays here as a zombie until reaped. */
@@ -27,6 +32,8 @@ export class Process {
   readonly pending = new PendingSignals();
   /** exit_group or a fatal signal is under way: every thread is to end. */
   exiting = false;
+  /** Its threads have so long to end: task/exit.ts. */
+  endLimit: Timer | null = null;
   /** A group stop is under way or in force. */
   stopping = false;
   /** The signal that stopped it. */
@@ -47,7 +54,7 @@ export class Process {
   unkillable = false;
   /** Woken for each signal that becomes pending (signalfd). */
   readonly signalWait = new WaitQueue();
-  /** The thread that waits in execve for the others to be gone, and where it waits. */
+  /** The thread that waits in execve for the others to be gone, and where it waits: woken when one thread is left. */
   execTask: Task | null = null;
   readonly threadWait = new WaitQueue();
   /** Woken on exit (pidfd). */
@@ -76,20 +83,48 @@ export class Process {
   /** CPU time of reaped children, in ns. */
   childrenUserTime = 0;
   childrenSystemTime = 0;
-  /** Path of the program, for /proc/PID/exe; held by exec. */
+  /** Path of the program, for /proc/PID/exe. Its mapped areas hold the file, this does not. */
   executable: import("../vfs/dentry.ts").Path | null = null;
   /** Interval timers and POSIX timers: time/itimer.ts keeps its state here. */
   timers: ProcessTimers | null = null;
   oomScoreAdj = 0;
-  /** The container it belongs to ("" outside of any). */
-  container = "";
+  /** Mounts of proc in which it was looked up: they are told when it is reaped. */
+  readonly shownBy = new Set<{ processGone(process: Process): void }>();
+  readonly kernel: Kernel;
+  /** Where its number is known. */
+  readonly pids: PidSpace;
 
   constructor(
-    readonly kernel: Kernel,
+    readonly container: Container,
     readonly pid: number,
     public actions: SignalActions,
     rlimits?: readonly Rlimit[],
   ) {
+    this.kernel = container.kernel;
+    this.pids = container.pids;
     this.rlimits = rlimits ? rlimits.map((limit) => ({ ...limit })) : defaultRlimits();
   }
+
+  /** It has been waited for: its number may be somebody else's by now. */
+  get reaped(): boolean {
+    return this.leader.runState === RUN_DEAD;
+  }
 }
+
+persistent("process", Process, {
+  as: {
+    // With what the host has counted so far: it starts anew with another stub.
+    userTime: {
+      save: (_before: number, process: Process) => processCpuNs(process) - process.systemTime,
+      restore: (ns: number) => ns,
+    },
+  },
+  restored(process) {
+    // Whoever looks for a reaper goes from parent to parent to the end.
+    let generations = 0;
+    for (let at = process.parent; at !== null; at = at.parent)
+      if (++generations > GENERATIONS_MAX) throw new Error(`process ${process.pid} is among its own ancestors`);
+  },
+});
+/** More than there can be processes. */
+const GENERATIONS_MAX = 1 << 13;

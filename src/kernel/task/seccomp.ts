@@ -12,6 +12,7 @@ import { EINVAL, ENOSYS } from "../abi/errno.ts";
 import { forceSignal } from "../signal/deliver.ts";
 import { setReg } from "../signal/frame.ts";
 import { SIGKILL, SIGSYS } from "../signal/numbers.ts";
+import { persistent } from "../state/registry.ts";
 import { exitGroup, exitTask } from "./exit.ts";
 import type { Task } from "./task.ts";
 
@@ -48,6 +49,8 @@ const CALLS = 512;
 const SYS_SECCOMP = 1;
 const DATA_SIZE = 64;
 
+const nothingKnown = (): Float64Array => new Float64Array(CALLS).fill(-1);
+
 /** One program, and what was installed before it. */
 export class SeccompFilter {
   /** Instructions in this filter and those before it. */
@@ -63,7 +66,7 @@ export class SeccompFilter {
     this.depth = 1 + (previous?.depth ?? 0);
   }
   /** Answers that depend on nothing but the call's number, -1 where not known: most calls never run the program twice. */
-  private readonly known = new Float64Array(CALLS).fill(-1);
+  private readonly known = nothingKnown();
 
   answer(data: Uint32Array): number {
     const nr = data[0]!;
@@ -328,3 +331,12 @@ export function decodeProgram(bytes: Uint8Array): Uint32Array | number {
   }
   return checkProgram(program) ? program : -EINVAL;
 }
+
+persistent("seccomp-filter", SeccompFilter, {
+  transient: { known: nothingKnown },
+  // A program that nobody has checked would run on behind its end, and a chain that leads into itself for ever.
+  reopen({ program, previous, cost, depth }) {
+    const counted = program.length / 4 + 4 + (previous?.cost ?? 0) === cost && 1 + (previous?.depth ?? 0) === depth;
+    if (program.length % 4 !== 0 || !checkProgram(program) || !counted) throw new Error("is no filter that can be run");
+  },
+});

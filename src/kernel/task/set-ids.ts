@@ -5,7 +5,16 @@
  */
 
 import { isSubset } from "./access.ts";
-import { CAP_CHOWN, CAP_MKNOD, type CapSet, type Credentials, NO_CAPS } from "./credentials.ts";
+import {
+  CAP_CHOWN,
+  CAP_MKNOD,
+  type CapSet,
+  type Credentials,
+  intersect,
+  NO_CAPS,
+  union,
+  without,
+} from "./credentials.ts";
 import type { Task } from "./task.ts";
 import { setCredentials } from "./users.ts";
 
@@ -17,20 +26,21 @@ export const SECURE_NO_CAP_AMBIENT_RAISE = 64;
 /** CAP_CHOWN … CAP_FSETID, CAP_LINUX_IMMUTABLE, CAP_MKNOD, CAP_MAC_OVERRIDE: those that the file system uid governs. */
 const FS_CAPS: CapSet = { lo: ((0x1f << CAP_CHOWN) | (1 << 9) | (1 << CAP_MKNOD)) >>> 0, hi: 1 };
 
-const and = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo & b.lo) >>> 0, hi: (a.hi & b.hi) >>> 0 });
-const or = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo | b.lo) >>> 0, hi: (a.hi | b.hi) >>> 0 });
-const without = (a: CapSet, b: CapSet): CapSet => ({ lo: (a.lo & ~b.lo) >>> 0, hi: (a.hi & ~b.hi) >>> 0 });
+/** Other effective ids, or a capability more: such a process is not to be looked into (commit_creds). */
+export function isGain(before: Credentials, now: Credentials): boolean {
+  return (
+    before.euid !== now.euid ||
+    before.egid !== now.egid ||
+    before.fsuid !== now.fsuid ||
+    before.fsgid !== now.fsgid ||
+    !isSubset(now.permitted, before.permitted)
+  );
+}
 
 /** Gives the task changed credentials. A gain or change of rights makes it undumpable and clears the death signal. 0. */
 export function changeCredentials(task: Task, cred: Credentials): number {
   const old = task.cred;
-  if (
-    old.euid !== cred.euid ||
-    old.egid !== cred.egid ||
-    old.fsuid !== cred.fsuid ||
-    old.fsgid !== cred.fsgid ||
-    !isSubset(cred.permitted, old.permitted)
-  ) {
+  if (isGain(old, cred)) {
     task.process.dumpable = 0;
     task.parentDeathSignal = 0;
   }
@@ -64,7 +74,7 @@ export function changeFsUid(task: Task, fsuid: number): number {
   const cred = { ...old, fsuid };
   if (!(old.securebits & SECURE_NO_SETUID_FIXUP)) {
     if (old.fsuid === 0 && fsuid !== 0) cred.effective = without(old.effective, FS_CAPS);
-    if (old.fsuid !== 0 && fsuid === 0) cred.effective = or(old.effective, and(old.permitted, FS_CAPS));
+    if (old.fsuid !== 0 && fsuid === 0) cred.effective = union(old.effective, intersect(old.permitted, FS_CAPS));
   }
   return changeCredentials(task, cred);
 }

@@ -1,26 +1,37 @@
 /**
  * A task: one guest thread, and what Linux keeps per thread.
  *
- * The life of a system call: the kernel loop finds the context stopped and calls `onSyscall`; the handler's result goes
- * back by `finish`, which first delivers signals. A handler that must wait calls `block`/`sleep` and is run again
- * (`retry`) from its arguments when woken. The big aspects live beside: exit.ts, clone.ts, exec.ts, signals.ts.
+ * The life of a system call: the kernel loop (kernel.ts) finds the context stopped and runs the call's handler; the result
+ * goes back after signals have been delivered (signal/deliver.ts). A handler that must wait calls `block` and is run again
+ * from its arguments when woken. The big aspects live beside: exit.ts, clone.ts, exec.ts, and in signal/.
  *
  * Invariant: `ctx` is stopped whenever kernel code touches its registers; a task is in exactly one RUN_* state.
  */
 
 import { type Context, REG } from "../../platform/platform.ts";
 import { ERESTARTSYS } from "../abi/errno.ts";
+import type { Container } from "../container.ts";
 import type { FutexWaiter } from "../futex/futex.ts";
+import type { FifoWait } from "../ipc/pipe.ts";
 import type { Kernel } from "../kernel.ts";
+import type { ArgumentsRead } from "../loader/strings.ts";
 import type { Mm } from "../mm/mm.ts";
+import type { CallProgress } from "../net/calls.ts";
+import { SIG_DFL } from "../signal/actions.ts";
+import { ACT_IGNORE, ACT_STOP, defaultAction, SIGRTMAX } from "../signal/numbers.ts";
 import { TaskSignals } from "../signal/task-signals.ts";
+import { contextForm } from "../state/memory.ts";
+import { later, persistent } from "../state/registry.ts";
 import { BLOCKED } from "../syscall.ts";
+import { threadCpuNs } from "../time/cpu-time.ts";
 import { Timer } from "../time/timers.ts";
+import type { VtimeWait } from "../tty/tty.ts";
 import type { FdTable } from "../vfs/fd-table.ts";
 import type { File } from "../vfs/file.ts";
 import type { FsContext } from "../vfs/fs-context.ts";
 import { ALL_EVENTS, WaitEntry, type Waiter, WaitQueue } from "../wait-queue.ts";
 import type { Credentials } from "./credentials.ts";
+import type { PidSpace } from "./pid-space.ts";
 import type { Process } from "./process.ts";
 import type { Seccomp } from "./seccomp.ts";
 
@@ -41,19 +52,42 @@ export const RUN_DEAD = 5;
 export interface Restart {
   /** Absolute deadline, CLOCK_MONOTONIC nanoseconds. */
   deadline?: number;
+  /** It was given as a time of the wall clock: see time/wall-clock.ts. */
+  onWall?: boolean;
   /** Bytes already moved. */
   moved?: number;
+  /** Where a transfer began that uses the file's position. */
+  from?: number;
   /** The file that a blocked call works on, held: its descriptor may be closed or reused meanwhile. */
   file?: File;
   /** The second one, of calls that move data from file to file. */
   file2?: File;
   /** A handler's own. */
-  data?: unknown;
+  data?: RestartData;
 }
+
+/** What handlers keep beyond that: each its own kind, so that none takes another's. Plain data. */
+export type RestartData =
+  | ArgumentsRead
+  | CallProgress
+  | FifoWait
+  | VtimeWait
+  /** clock_nanosleep on a processor-time clock: until it shows that. */
+  | { kind: "cpu-sleep"; target: number }
+  /** Asks to be saved: how many saves there were before. */
+  | { kind: "save"; saves: number }
+  /** vfork: the child that it waits for. */
+  | { kind: "vfork"; child: Task };
+
+/** In a restored kernel, in the place of what was kept of a call that plugins were asked about. */
+export const ASKED = {};
 
 class SleepTimer extends Timer {
   constructor(readonly task: Task) {
     super();
+  }
+  override get sleeper(): Task {
+    return this.task;
   }
   fire(): void {
     this.task.timedOut = true;
@@ -113,8 +147,14 @@ export class Task implements Waiter {
   sched = { policy: 0, priority: 0, nice: 0, affinity: null as number[] | null, resetOnFork: false };
   /** Exit status in wait(2) encoding, once exiting. */
   exitStatus = 0;
+  /** `retire` is at work on it. */
+  retiring = false;
+  /** Processor time that the host's thread behind it knows nothing of: from before a restore, ns. */
+  earlierCpuNs = 0;
   /** CLOCK_MONOTONIC ns at creation. */
   startTime = 0;
+  /** No other task of the kernel has it. */
+  readonly serial: number;
 
   constructor(
     readonly kernel: Kernel,
@@ -128,6 +168,15 @@ export class Task implements Waiter {
   ) {
     this.signals = new TaskSignals();
     this.startTime = kernel.now();
+    this.serial = ++kernel.lastTask;
+  }
+
+  get container(): Container {
+    return this.process.container;
+  }
+  /** The numbers by which it knows others. */
+  get pids(): PidSpace {
+    return this.process.pids;
   }
 
   // Arguments of the current system call.
@@ -181,6 +230,11 @@ export class Task implements Waiter {
     return BLOCKED;
   }
 
+  /** What it sleeps for comes at another time. */
+  moveDeadline(deadline: number): void {
+    if (this.sleepTimer?.armed) this.kernel.timers.arm(this.sleepTimer, deadline);
+  }
+
   /** waitOn + sleep. */
   block(queue: WaitQueue, mask: number = ALL_EVENTS, deadline: number = Number.POSITIVE_INFINITY): number {
     this.waitOn(queue, mask);
@@ -199,12 +253,29 @@ export class Task implements Waiter {
     return BLOCKED;
   }
 
-  /** Lets others have their turn in a long call: return its result, the handler is run again soon. */
+  /**
+   * Lets others have their turn in a long call (see kernel/slice.ts): return its result, the handler is run again from
+   * its arguments when the others have had theirs. -ERESTARTSYS when the task is to die: then end with what is done.
+   */
   giveWay(): number {
-    if (this.signals.hasDeliverable(this)) return -ERESTARTSYS;
+    if (this.dying) return -ERESTARTSYS;
     this.runState = RUN_READY;
-    this.kernel.runQueue.push(this);
+    this.kernel.longCalls.push(this);
     return BLOCKED;
+  }
+
+  /** It is to end: its process does, or a signal is pending that nobody handles and that is fatal. */
+  get dying(): boolean {
+    const { process, signals } = this;
+    if (process.exiting || this.killed) return true;
+    if (!signals.hasDeliverable(this)) return false;
+    for (let signo = 1; signo <= SIGRTMAX; signo++) {
+      if (signals.blocked.has(signo) || !(signals.pending.set.has(signo) || process.pending.set.has(signo))) continue;
+      if (process.actions.actions[signo]!.handler !== SIG_DFL || process.unkillable) continue;
+      const action = defaultAction(signo);
+      if (action !== ACT_IGNORE && action !== ACT_STOP) return true;
+    }
+    return false;
   }
 
   /** Waiter: one of the queues has news. */
@@ -262,3 +333,19 @@ export class Task implements Waiter {
 
 /** Index into Context.regs (u32 units) of each syscall argument. */
 const ARG_AT = [REG.rdi * 2, REG.rsi * 2, REG.rdx * 2, REG.r10 * 2, REG.r8 * 2, REG.r9 * 2];
+
+persistent("sleep-timer", SleepTimer);
+persistent("task", Task, {
+  as: {
+    ctx: later(() => contextForm),
+    earlierCpuNs: {
+      save: (before: number, task: Task) => (task.runState < RUN_ZOMBIE ? threadCpuNs(task) : before),
+      restore: (ns: number) => ns,
+    },
+    // What is kept of it is a plugin's: see ASKED.
+    interception: {
+      save: (interception: object | null) => interception !== null,
+      restore: (asked: boolean) => (asked ? ASKED : null),
+    },
+  },
+});

@@ -3,13 +3,32 @@
  * registers. `call` runs a declared system call the way the kernel would.
  */
 
-import type { AddressSpace, Context, Fault, HostMemory, Platform, PrefetchSpec } from "../../platform/platform.ts";
+import { pwrite } from "../../native/host.ts";
+import type {
+  AddressSpace,
+  Context,
+  ContextState,
+  CpuFeatures,
+  Fault,
+  Home,
+  HostMemory,
+  MapRun,
+  Platform,
+  PrefetchSpec,
+  Snapshot,
+} from "../../platform/platform.ts";
 import { REG, REG_COUNT, STOP_STARTED } from "../../platform/platform.ts";
-import { EFAULT } from "../abi/errno.ts";
+import { EFAULT, EINVAL } from "../abi/errno.ts";
 import type { SyscallDeclaration } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 
 const PAGE = 4096;
+
+export class FakeHome implements Home {
+  pause(): void {}
+  resume(): void {}
+  destroy(): void {}
+}
 
 export class FakeSpace implements AddressSpace {
   readonly minAddress = 0x10000;
@@ -18,6 +37,8 @@ export class FakeSpace implements AddressSpace {
   readonly hostPid = 0;
   executor: Context | null = null;
   private pages = new Map<number, Uint8Array>();
+
+  constructor(readonly home: Home = new FakeHome()) {}
 
   map(addr: number, length: number, _prot: number, _shared: boolean, _memory: HostMemory | null): number {
     for (let at = addr; at < addr + length; at += PAGE) this.pages.set(at, new Uint8Array(PAGE));
@@ -48,13 +69,39 @@ export class FakeSpace implements AddressSpace {
     this.pages.clear();
     return 0;
   }
+  vdsoImage(): Uint8Array {
+    return new Uint8Array(0);
+  }
+  placeVdso(image: Uint8Array): number {
+    return image.length === 0 ? 0 : -EINVAL;
+  }
   fork(): Context {
-    const space = new FakeSpace();
+    const space = new FakeSpace(this.home);
     for (const [at, page] of this.pages) space.pages.set(at, page.slice());
     return new FakeContext(space);
   }
   createContext(): Context {
     return new FakeContext(this);
+  }
+  mapMany(runs: readonly MapRun[], memory: HostMemory): number {
+    for (const { addr, length, prot } of runs) this.map(addr, length, prot, false, memory);
+    return 0;
+  }
+  snapshot(): Snapshot {
+    const copy = new FakeSpace(this.home);
+    this.copyTo(copy);
+    return new FakeSnapshot(copy);
+  }
+  /** Where there are pages, as pairs of start and end. */
+  pagesIn(addr: number, length: number): number[] {
+    const found: number[] = [];
+    for (const at of [...this.pages.keys()].sort((a, b) => a - b)) {
+      if (at + PAGE <= addr || at >= addr + length) continue;
+      if (found.at(-1) === at) found.pop();
+      else found.push(at);
+      found.push(at + PAGE);
+    }
+    return found;
   }
   /** Copies every page, as fork does. */
   protected copyTo(space: FakeSpace): void {
@@ -101,8 +148,28 @@ export class FakeSpace implements AddressSpace {
     this.storeU32(addr, next >>> 0);
     return old;
   }
+  kill(): void {}
   destroy(): void {
     this.pages.clear();
+  }
+}
+
+class FakeSnapshot implements Snapshot {
+  constructor(private readonly copy: FakeSpace) {}
+  changed(addr: number, length: number): number[] {
+    return this.copy.pagesIn(addr, length);
+  }
+  read(addr: number, dst: Uint8Array, offset: number, length: number): number {
+    return this.copy.read(addr, dst, offset, length);
+  }
+  copyTo(fd: number, offset: number, addr: number, length: number): number {
+    const page = new Uint8Array(PAGE);
+    for (let done = 0; done < length; done += PAGE)
+      if (this.copy.read(addr + done, page, 0, PAGE) === PAGE) pwrite(fd, page, PAGE, offset + done);
+    return length;
+  }
+  destroy(): void {
+    this.copy.destroy();
   }
 }
 
@@ -124,6 +191,9 @@ export class FakeContext implements Context {
   resumeWithRegisters(): void {
     this.resumed = "registers";
   }
+  singleStep(): boolean {
+    return false;
+  }
   interrupt(): void {
     this.interrupted++;
   }
@@ -135,6 +205,19 @@ export class FakeContext implements Context {
     return 0;
   }
   resetFpState(): void {}
+  private image = new Uint8Array(this.fpStateSize);
+  fp(): Uint8Array {
+    return this.image.slice();
+  }
+  setFp(image: Uint8Array): number {
+    if (image.length !== this.fpStateSize) return -EINVAL;
+    this.image = image.slice();
+    return 0;
+  }
+  adopt(regs: Uint32Array, fp: Uint8Array): number {
+    this.regs.set(regs);
+    return this.setFp(fp);
+  }
   setFsBase(): number {
     return 0;
   }
@@ -152,13 +235,30 @@ export class FakeContext implements Context {
 
 export class FakePlatform implements Platform {
   readonly name = "fake";
-  createAddressSpace(): Context {
-    return new FakeContext(new FakeSpace());
+  readonly ownHome = new FakeHome();
+  createHome(): Home {
+    return new FakeHome();
+  }
+  createAddressSpace(home: Home = this.ownHome): Context {
+    return new FakeContext(new FakeSpace(home));
   }
   wait(_timeoutNs: number): Context | null {
     return null;
   }
+  quiesce(): number {
+    return 0;
+  }
+  states(contexts: readonly Context[]): (ContextState | number)[] {
+    return contexts.map((ctx) => ({ regs: ctx.regs.slice(), fp: ctx.fp() as Uint8Array }));
+  }
+  unquiesce(): void {}
+  cpuFeatures(): CpuFeatures {
+    return { xfeatures: 3, words: ["sse", "sse2"], areas: [] };
+  }
   setPrefetch(_nr: number, _specs: readonly PrefetchSpec[]): void {}
+  withholdClock(): number {
+    return 0;
+  }
   shutdown(): void {}
 }
 

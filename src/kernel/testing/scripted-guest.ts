@@ -11,6 +11,7 @@ import { syscallDeclarations } from "../../generated/syscalls.ts";
 import { HostPoller } from "../../native/poller.ts";
 import { type Context, REG, STOP_INTERRUPT, STOP_STARTED, STOP_SYSCALL } from "../../platform/platform.ts";
 import { SYSCALL_NUMBERS, type SyscallName } from "../abi/syscall-numbers.ts";
+import type { Container } from "../container.ts";
 import { Kernel } from "../kernel.ts";
 import { KernelLog } from "../log.ts";
 import { PROT_READ, PROT_WRITE } from "../mm/vma.ts";
@@ -20,6 +21,8 @@ import type { Task } from "../task/task.ts";
 import { FdTable } from "../vfs/fd-table.ts";
 import { FsContext } from "../vfs/fs-context.ts";
 import { FakeContext, FakePlatform, FakeSpace } from "./fake-platform.ts";
+import { MemoryHost, resaved } from "./saving.ts";
+import { NOWHERE } from "./task-kit.ts";
 
 /** What a guest does next: a system call, or running its own code until something happens. */
 type Step = { nr: number; args: readonly number[]; child?: Script } | { spin: () => boolean };
@@ -270,21 +273,46 @@ export class Guest {
 /** Places in guest memory. */
 export const MEM = { scratch: MEMORY, status: MEMORY + 0x1000, free: MEMORY + 0x2000 } as const;
 
+/** With more threads than this a kernel is not moved: that would take too long, turn after turn. */
+const MOVED_TASKS_MAX = 64;
+
 export class GuestWorld {
+  /**
+   * After so many turns the kernel is saved, and the guests go on under one that is restored, again and again; 0: never.
+   * `kernel` and `container` are those of the last one.
+   */
+  static moveEvery = 0;
+  /** How often that was. */
+  static moves = 0;
   readonly platform = new ScriptedPlatform();
   readonly log: string[] = [];
-  readonly kernel: Kernel;
+  kernel: Kernel;
+  container: Container;
   constructor() {
     const log = new KernelLog((line) => this.log.push(line), true);
     this.kernel = new Kernel(this.platform, new HostPoller(), log, syscallDeclarations);
+    this.container = this.kernel.addContainer("world");
   }
 
-  /** Runs `main` as init, with all that it starts; init's wait status. */
-  run(main: Script, options: Partial<FirstTask> = {}): number {
+  /** The next time that this guest thread stops, it is for another reason. */
+  stopAs(ctx: ScriptedContext, stop: number): void {
+    const wait = this.platform.wait.bind(this.platform);
+    this.platform.wait = (timeoutNs) => {
+      const found = wait(timeoutNs);
+      if (found === ctx) {
+        this.platform.wait = wait;
+        found.stop = stop;
+      }
+      return found;
+    };
+  }
+
+  /** A process that nobody forked, of the world's container or of another one. */
+  start(main: Script, options: Partial<FirstTask> = {}, container = this.container): Task {
     const ctx = this.platform.createAddressSpace();
-    const task = createFirstTask(this.kernel, ctx, {
+    const task = createFirstTask(container, ctx, {
       files: new FdTable(),
-      fs: new FsContext(undefined as never, undefined as never, 0o022),
+      fs: new FsContext(NOWHERE, NOWHERE, 0o022),
       cred: makeCredentials(0, 0, [], ALL_CAPS),
       comm: "init",
       ...options,
@@ -295,19 +323,80 @@ export class GuestWorld {
     task.mm.mapFixed(STACK, STACK_SIZE, PROT_READ | PROT_WRITE, false, null, null, 0);
     ctx.stack.push(main(new Guest(ctx)));
     this.platform.starting.push(ctx);
+    return task;
+  }
+
+  /** Runs `main` as init, with all that it starts; init's wait status. */
+  run(main: Script, options: Partial<FirstTask> = {}): number {
+    this.start(main, options);
+    return this.runAll();
+  }
+
+  /** Runs what has been started, up to the end of the world's container; its status. */
+  runAll(): number {
     let result = -1;
-    this.kernel.onInitExit = (status) => {
+    this.container.onEnd = (status: number) => {
       result = status;
       this.kernel.stop();
     };
-    const deadline = performance.now() + 10_000;
+    const deadline = performance.now() + (GuestWorld.moveEvery > 0 ? 60_000 : 10_000);
     const expire = this.platform.wait.bind(this.platform);
+    let turns = 0;
+    let moving = false;
+    // The kernel survives a platform that throws; a test whose script throws must not.
+    let failure: { error: unknown } | null = null;
     this.platform.wait = (timeoutNs) => {
-      if (performance.now() > deadline) throw new Error("the guests did not end in time");
-      return expire(timeoutNs);
+      moving =
+        GuestWorld.moveEvery > 0 &&
+        this.kernel.tasks.size <= MOVED_TASKS_MAX &&
+        ++turns % (GuestWorld.moveEvery + 1) === 0;
+      if (moving) {
+        this.kernel.stop();
+        return null;
+      }
+      try {
+        if (performance.now() > deadline) throw new Error("the guests did not end in time");
+        return expire(timeoutNs);
+      } catch (error) {
+        failure ??= { error };
+        this.kernel.stop();
+        return null;
+      }
     };
     this.kernel.run();
+    // Not when the last container has ended in that turn.
+    while (moving && result === -1) {
+      this.move();
+      moving = false;
+      this.kernel.run();
+    }
     this.kernel.poller.close();
+    if (failure !== null) throw (failure as { error: unknown }).error;
     return result;
+  }
+
+  /** Does something to the kernel, and to each that takes its place. */
+  prepare(how: (kernel: Kernel) => void): void {
+    how(this.kernel);
+    this.preparations.push(how);
+  }
+  private readonly preparations: ((kernel: Kernel) => void)[] = [];
+
+  /** The guests go on under a kernel that has been restored from this one. */
+  private move(): void {
+    const before = this.kernel;
+    before.poller.close();
+    const host = new MemoryHost();
+    this.kernel = resaved(before, this.platform, host, syscallDeclarations);
+    host.close();
+    this.container = this.kernel.containers.get(this.container.id)!;
+    // What the test itself has put there.
+    for (const [id, { onEnd, onExit }] of before.containers) {
+      const container = this.kernel.containers.get(id)!;
+      container.onEnd = onEnd;
+      container.onExit = onExit;
+    }
+    for (const how of this.preparations) how(this.kernel);
+    GuestWorld.moves++;
   }
 }

@@ -3,16 +3,19 @@
  * `run` that serves what was woken.
  */
 import { HostPoller } from "../../native/poller.ts";
+import type { Container } from "../container.ts";
 import { Kernel } from "../kernel.ts";
 import { KernelLog } from "../log.ts";
 import { Mm } from "../mm/mm.ts";
 import { PROT_READ, PROT_WRITE } from "../mm/vma.ts";
 import { SignalActions } from "../signal/actions.ts";
+import { code } from "../state/registry.ts";
 import { BLOCKED, type SyscallDeclaration } from "../syscall.ts";
 import { ALL_CAPS, makeCredentials } from "../task/credentials.ts";
 import { Process } from "../task/process.ts";
 import { ProcessGroup, Session } from "../task/session.ts";
 import { RUN_GUEST, RUN_READY, Task } from "../task/task.ts";
+import type { Path } from "../vfs/dentry.ts";
 import { FdTable } from "../vfs/fd-table.ts";
 import { FsContext } from "../vfs/fs-context.ts";
 import { call, FakeContext, FakePlatform, FakeSpace } from "./fake-platform.ts";
@@ -23,36 +26,43 @@ export const MEMORY_SIZE = 0x200000;
 /** An address that is not mapped. */
 export const BAD = 0x10;
 
+/** Root and working directory of tasks that look for no files. */
+export const NOWHERE = code("testing/nowhere", { dentry: { inode: { hold() {}, letGo() {} } } } as unknown as Path);
+
 export class TaskKit {
   readonly kernel: Kernel;
+  readonly container: Container;
   readonly task: Task;
   private nextTid = 1;
 
   constructor() {
     this.kernel = new Kernel(new FakePlatform(), new HostPoller(), new KernelLog(() => {}, false), []);
+    this.container = this.kernel.addContainer("kit");
     const ctx = new FakeContext(new FakeSpace());
     const mm = new Mm(ctx.addressSpace);
     mm.mapFixed(MEMORY, MEMORY_SIZE, PROT_READ | PROT_WRITE, false, null, null, 0);
     this.task = this.makeTask(mm, ctx, null);
+    this.kernel.current = this.task;
   }
 
-  private makeTask(mm: Mm, ctx: FakeContext, process: Process | null): Task {
-    const tid = this.nextTid++;
+  private makeTask(mm: Mm, ctx: FakeContext, process: Process | null, container = this.container): Task {
+    const tid = container === this.container ? this.nextTid++ : container.pids.allocate();
     let owner = process;
     if (owner === null) {
-      owner = new Process(this.kernel, tid, new SignalActions());
-      owner.group = new ProcessGroup(tid, new Session(tid, owner));
+      owner = new Process(container, tid, new SignalActions());
+      owner.group = new ProcessGroup(tid, new Session(container.pids, tid, owner));
       owner.group.members.add(owner);
     }
     const files = process === null ? new FdTable() : process.leader.files;
-    const fs = new FsContext(undefined as never, undefined as never, 0o022);
+    const fs = new FsContext(NOWHERE, NOWHERE, 0o022);
     const task = new Task(this.kernel, tid, owner, mm, files, fs, makeCredentials(0, 0, [], ALL_CAPS));
     if (process === null) owner.leader = task;
     owner.tasks.push(task);
     ctx.owner = task;
     task.ctx = ctx;
-    this.kernel.tasks.set(tid, task);
-    this.kernel.processes.set(owner.pid, owner);
+    container.addTask(task);
+    container.pids.processes.set(owner.pid, owner);
+    container.processes.add(owner);
     return task;
   }
 
@@ -65,6 +75,11 @@ export class TaskKit {
     const task = this.makeTask(this.task.mm, new FakeContext(this.task.mm.space as FakeSpace), null);
     task.files = this.task.files.copy();
     return task;
+  }
+
+  /** A process of another container, with the kit's memory. */
+  stranger(container: Container): Task {
+    return this.makeTask(this.task.mm, new FakeContext(this.task.mm.space as FakeSpace), null, container);
   }
 
   /** Runs a call of the first task as if it were new. */

@@ -2,7 +2,8 @@
  * The clocks that guests see. CLOCK_MONOTONIC and CLOCK_REALTIME are the host's, as in the vDSO.
  *
  * Source: clock_gettime(2), clock_getcpuclockid(3). Timers of every clock run on CLOCK_MONOTONIC: an absolute time of
- * another clock is converted when the timer is set. Gap: setting the host's clock does not move such timers.
+ * another clock is converted when the timer is set. Gap: setting the host's clock does not move such timers (restoring a
+ * saved kernel does: time/wall-clock.ts).
  * CPU-time clocks: see time/cpu-time.ts.
  */
 import { clockGet } from "../../native/host.ts";
@@ -56,6 +57,11 @@ export function isWallClock(clock: number): boolean {
     (clock >= CLOCK_MONOTONIC_RAW && clock <= 9) ||
     clock === 11
   );
+}
+
+/** Is it a clock that tells the date, which can be set? */
+export function tellsDate(clock: number): boolean {
+  return clock === CLOCK_REALTIME || clock === CLOCK_REALTIME_ALARM || clock === CLOCK_TAI;
 }
 
 /** Nanoseconds from now until `at` on a wall clock; negative when it has passed. */

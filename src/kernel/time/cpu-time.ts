@@ -29,7 +29,7 @@ export function threadCpuNs(task: Task): number {
   const { process } = task;
   if (process.threaded && task.ctx?.hostTid) {
     const text = readStubFile(task.kernel, task.mm.space.hostPid, `task/${task.ctx.hostTid}/schedstat`, 128);
-    if (text !== "") return Number(text.slice(0, text.indexOf(" ")));
+    if (text !== "") return task.earlierCpuNs + Number(text.slice(0, text.indexOf(" ")));
   }
   return processCpuNs(process);
 }
@@ -61,10 +61,10 @@ export function cpuClock(task: Task, clock: number): CpuClock | null {
   if (which === 3) return null;
   const id = ~(clock >> 3);
   if (perThread) {
-    const other = id === 0 ? task : task.kernel.tasks.get(id);
+    const other = id === 0 ? task : task.pids.tasks.get(id);
     return other !== undefined && other.process === task.process ? { process: task.process, task: other } : null;
   }
-  const process = id === 0 ? task.process : task.kernel.processes.get(id);
+  const process = id === 0 ? task.process : task.pids.processes.get(id);
   return process === undefined ? null : { process, task: null };
 }
 

@@ -6,12 +6,14 @@
  * no more than the signals that the guest takes. ITIMER_VIRTUAL and ITIMER_PROF both run on the process' CPU time (see
  * time/cpu-time.ts: the host does not tell user and system time of a guest apart).
  *
- * Bounded: TIMERS_MAX POSIX timers in a process. Processes start without timers (fork does not pass them on); execve
+ * Bounded: TIMERS_MAX POSIX timers in a process, about ALL_TIMERS_MAX in all. Processes start without timers (fork does not pass them on); execve
  * drops the POSIX ones.
  */
 import { EAGAIN, EINVAL } from "../abi/errno.ts";
+import type { Kernel } from "../kernel.ts";
 import { sendSignal, sendSignalToTask } from "../signal/send.ts";
 import type { SigInfo, SignalSource } from "../signal/task-signals.ts";
+import { persistent } from "../state/registry.ts";
 import type { Process } from "../task/process.ts";
 import type { Task } from "../task/task.ts";
 import { type CpuClock, checkAfterNs, readCpuClock } from "./cpu-time.ts";
@@ -29,6 +31,8 @@ export const SIGEV_THREAD_ID = 4;
 const SI_KERNEL = 0x80;
 const SI_TIMER = -2;
 const TIMERS_MAX = 4096;
+/** POSIX timers of all processes, of which Linux bounds a user's by RLIMIT_SIGPENDING. */
+const ALL_TIMERS_MAX = 65536;
 /** An interval timer whose signal nobody wants is not looked at more often than this. */
 const IGNORED_MIN_NS = 1e6;
 /** timer_getoverrun's largest answer. */
@@ -56,15 +60,21 @@ abstract class SignalTimer extends Timer implements SignalSource {
   }
 
   /** Sets it to go off at `target` on its clock, or switches it off (NaN). */
-  set(target: number, intervalNs: number): void {
-    this.process.kernel.timers.cancel(this);
+  set(target: number, intervalNs: number, onWall = false): void {
+    const { timers } = this.process.kernel;
+    timers.cancel(this);
     this.active = !Number.isNaN(target);
+    timers.followWall(this, onWall && this.active);
     this.intervalNs = intervalNs;
     if (this.active) this.aim(target);
   }
-  /** As `set`, from now. */
-  setAfter(delayNs: number, intervalNs: number): void {
-    this.set(this.clockNow() + delayNs, intervalNs);
+  /** As `set`, from now. `onWall`: at the date that it will be then. */
+  setAfter(delayNs: number, intervalNs: number, onWall = false): void {
+    this.set(this.clockNow() + delayNs, intervalNs, onWall);
+  }
+  override bringForward(ns: number): void {
+    super.bringForward(ns);
+    this.target -= ns;
   }
 
   protected aim(target: number): void {
@@ -119,7 +129,9 @@ abstract class SignalTimer extends Timer implements SignalSource {
   protected taken(_info: SigInfo, _missed: number): void {}
 
   stop(): void {
-    this.process.kernel.timers.cancel(this);
+    const { timers } = this.process.kernel;
+    timers.cancel(this);
+    timers.followWall(this, false);
     this.active = false;
   }
 }
@@ -175,19 +187,31 @@ export class PosixTimer extends SignalTimer {
   }
 }
 
+function countTimers(kernel: Kernel): number {
+  let count = 0;
+  for (const process of kernel.processes()) count += process.timers?.posix.size ?? 0;
+  return count;
+}
+
 /** The timers of a process. */
 export class ProcessTimers {
   readonly intervals: IntervalTimer[];
   readonly posix = new Map<number, PosixTimer>();
   private lastId = -1;
 
+  private readonly kernel: Kernel;
+
   constructor(process: Process) {
+    this.kernel = process.kernel;
     this.intervals = [ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF].map((which) => new IntervalTimer(process, which));
   }
 
   /** A free timer id, or -EAGAIN. */
   allocateId(): number {
     if (this.posix.size >= TIMERS_MAX) return -EAGAIN;
+    // Counting is only worth its while for those who have many.
+    if (this.posix.size >= 64 && this.posix.size % 64 === 0 && countTimers(this.kernel) >= ALL_TIMERS_MAX)
+      return -EAGAIN;
     do this.lastId = (this.lastId + 1) & 0x7fffffff;
     while (this.posix.has(this.lastId));
     return this.lastId;
@@ -204,11 +228,7 @@ export class ProcessTimers {
 
 /** The process' timers, made on first use. */
 export function timersOf(process: Process): ProcessTimers {
-  if (process.timers === null) {
-    process.timers = new ProcessTimers(process);
-    const cleanups = process.kernel.processCleanups;
-    if (!cleanups.includes(releaseTimers)) cleanups.push(releaseTimers);
-  }
+  process.timers ??= new ProcessTimers(process);
   return process.timers;
 }
 
@@ -227,3 +247,8 @@ export function timersOnExec(process: Process): void {
 export function intervalTimer(process: Process, which: number): IntervalTimer | number {
   return which >>> 0 > ITIMER_PROF ? -EINVAL : timersOf(process).intervals[which]!;
 }
+
+persistent("signal-timer", SignalTimer);
+persistent("interval-timer", IntervalTimer);
+persistent("posix-timer", PosixTimer);
+persistent("process-timers", ProcessTimers);

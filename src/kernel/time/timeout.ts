@@ -7,6 +7,7 @@
 import { EFAULT, EINVAL } from "../abi/errno.ts";
 import { setU64 } from "../mm/mm.ts";
 import type { Task } from "../task/task.ts";
+import { CLOCK_MONOTONIC, tellsDate } from "./clock.ts";
 
 /** The deadline of calls that do not wait. */
 export const AT_ONCE = 0;
@@ -28,9 +29,13 @@ export function callDeadline(task: Task, timeoutNs: number): number {
   keepDeadline(task, deadline);
   return deadline;
 }
-/** The call is about to wait: its deadline stays the same when it is run again. */
-export function keepDeadline(task: Task, deadline: number): void {
-  task.progress().deadline = deadline;
+/**
+ * The call is about to wait: its deadline stays the same when it is run again. `clock`: what an absolute one was given on.
+ */
+export function keepDeadline(task: Task, deadline: number, clock: number = CLOCK_MONOTONIC): void {
+  const progress = task.progress();
+  progress.deadline = deadline;
+  if (tellsDate(clock)) progress.onWall = true;
 }
 
 /** A struct timespec as nanoseconds; FOREVER for NULL; -EFAULT, -EINVAL. */

@@ -4,6 +4,13 @@
  * Invariant: an armed timer knows its place in the heap, so that cancelling is O(log n).
  */
 
+import { clockMonotonicNs } from "../../native/host.ts";
+import { persistent } from "../state/registry.ts";
+import type { Task } from "../task/task.ts";
+
+/** Most time that `expire` takes before others get their turn: many may be due at once. */
+const SLICE_NS = 2e6;
+
 /** Something that happens at a time. Subclass and implement `fire`, so that it stays plain data. */
 export abstract class Timer {
   /** Nanoseconds on CLOCK_MONOTONIC. */
@@ -11,6 +18,14 @@ export abstract class Timer {
   /** Place in the heap, -1 when not armed. */
   heapIndex = -1;
   abstract fire(): void;
+  /** Its time comes so much earlier. It is armed again afterwards, if it was. */
+  bringForward(ns: number): void {
+    this.deadline -= ns;
+  }
+  /** The task that waits for nothing else: it cannot go on when `fire` throws. */
+  get sleeper(): Task | null {
+    return null;
+  }
   get armed(): boolean {
     return this.heapIndex >= 0;
   }
@@ -18,6 +33,10 @@ export abstract class Timer {
 
 export class TimerQueue {
   private heap: Timer[] = [];
+  /** Told when a timer has thrown; it is not armed any more, unless it had armed itself again before. */
+  onError: (timer: Timer, error: unknown) => void = (_timer, error) => {
+    throw error;
+  };
 
   /** Deadline of the next timer, or Infinity. */
   get next(): number {
@@ -44,12 +63,34 @@ export class TimerQueue {
     this.down(last.heapIndex);
   }
 
-  /** Fires everything due at `now`. A timer may arm itself again. */
+  /** Timers that were set to a time of the wall clock, armed or not. */
+  private readonly onWall = new Set<Timer>();
+  /** A timer is set to a time of the wall clock, or (`wall` false) to something else, or not any more. */
+  followWall(timer: Timer, wall: boolean): void {
+    if (wall) this.onWall.add(timer);
+    else this.onWall.delete(timer);
+  }
+  /** See time/wall-clock.ts. */
+  wallClockMoved(ns: number): void {
+    for (const timer of this.onWall) {
+      const { armed } = timer;
+      this.cancel(timer);
+      timer.bringForward(ns);
+      if (armed) this.arm(timer, timer.deadline);
+    }
+  }
+
+  /** Fires what is due at `now`, or as much of it as fits a slice. A timer may arm itself again. */
   expire(now: number): void {
-    while (this.heap.length > 0 && this.heap[0]!.deadline <= now) {
+    for (let fired = 1; this.heap.length > 0 && this.heap[0]!.deadline <= now; fired++) {
       const timer = this.heap[0]!;
       this.cancel(timer);
-      timer.fire();
+      try {
+        timer.fire();
+      } catch (error) {
+        this.onError(timer, error);
+      }
+      if (fired % 16 === 0 && clockMonotonicNs() - now > SLICE_NS) return;
     }
   }
 
@@ -83,3 +124,13 @@ export class TimerQueue {
     timer.heapIndex = at;
   }
 }
+
+persistent("timer", Timer);
+persistent("timer-queue", TimerQueue, {
+  transient: {
+    onError:
+      (_queue, { kernel }) =>
+      (timer: Timer, error: unknown) =>
+        kernel.timerFailed(timer, error),
+  },
+});

@@ -1,4 +1,6 @@
 /** A bounded queue of bytes: what is on its way between the two sides of a pseudo terminal. Grows up to its limit. */
+
+import { persistent } from "../state/registry.ts";
 import type { Io } from "../vfs/io.ts";
 
 export class ByteRing {
@@ -57,3 +59,5 @@ export class ByteRing {
     this.head = 0;
   }
 }
+
+persistent("byte-ring", ByteRing);

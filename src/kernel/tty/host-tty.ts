@@ -9,21 +9,20 @@
  * for them), and not the controlling terminal of the sandbox process' session, or that of its session leader.
  * Source: tty(4), ioctl_tty(2). Never passed on: TIOCSTI and everything else that is not listed here.
  */
-import { closeFd, ioctl, ioctlValue, poll1, readFd, writeFd } from "../../native/host.ts";
+
+import { closeFd, ioctl, ioctlValue, isatty, poll1, readFd, writeFd } from "../../native/host.ts";
 import type { HostWatcher } from "../../native/poller.ts";
-import { EAGAIN, EBUSY, EFAULT, EIO, EPERM } from "../abi/errno.ts";
+import { EAGAIN, EBUSY, EFAULT, EIO, ENOTTY, EPERM } from "../abi/errno.ts";
+import { O_NOCTTY } from "../abi/fcntl.ts";
 import { makedev } from "../abi/stat.ts";
-import type { Kernel } from "../kernel.ts";
+import type { Container } from "../container.ts";
+import { persistent } from "../state/registry.ts";
 import { CAP_SYS_ADMIN, capable } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
 import type { Path } from "../vfs/dentry.ts";
 import { type File, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from "../vfs/file.ts";
 import type { Io } from "../vfs/io.ts";
-import { adoptAtOpen } from "./job-control.ts";
-import { PTY_SLAVE_MAJOR } from "./pty.ts";
-import { TERMIOS2_SIZE, Termios } from "./termios.ts";
 import {
-  type SetMode,
   TCFLSH,
   TCGETS2,
   TCSETS2,
@@ -34,13 +33,14 @@ import {
   TIOCINQ,
   TIOCOUTQ,
   TIOCSWINSZ,
-  Tty,
-  type WindowSize,
-} from "./tty.ts";
+} from "./ioctl-numbers.ts";
+import { adoptAtOpen } from "./job-control.ts";
+import { PTY_SLAVE_MAJOR } from "./pty.ts";
+import { TERMIOS2_SIZE, Termios } from "./termios.ts";
+import { HUNG_UP, type SetMode, Tty, type WindowSize } from "./tty.ts";
 import { TtyFile } from "./tty-file.ts";
 
 const EPOLLET = 1 << 31;
-const O_NOCTTY = 0o400;
 const READABLE = POLLIN | POLLRDNORM;
 const WRITABLE = POLLOUT | POLLWRNORM;
 
@@ -50,6 +50,12 @@ const buffer = new Uint8Array(16384);
 const small = new Uint8Array(64);
 const smallView = new DataView(small.buffer);
 const count = new Int32Array(1);
+
+/** Settings and size of a terminal. */
+interface Settings {
+  readonly termios: Termios;
+  readonly size: readonly number[];
+}
 
 export class HostTty extends Tty implements HostWatcher {
   /** Taken from a guest, and not yet taken by the host. */
@@ -63,19 +69,50 @@ export class HostTty extends Tty implements HostWatcher {
   fresh = true;
 
   private constructor(
-    kernel: Kernel,
+    readonly container: Container,
     readonly index: number,
-    readonly fd: number,
+    public fd: number,
+    /** As which descriptor the container's first process was given it; -1: it came some other way. */
+    readonly inherited: number,
   ) {
-    super(kernel, makedev(PTY_SLAVE_MAJOR, index));
+    super(container.kernel, makedev(PTY_SLAVE_MAJOR, index));
   }
 
-  /** Makes a host terminal known to guests as the next /dev/pts/N. Takes over `fd`. */
-  static attach(kernel: Kernel, fd: number): HostTty | number {
-    const tty = kernel.ptys.add((index) => new HostTty(kernel, index, fd));
+  /** Makes a host terminal known to guests as the next /dev/pts/N. Takes over `fd`. `inherited`: see there. */
+  static attach(container: Container, fd: number, inherited = -1): HostTty | number {
+    const tty = container.ptys.add((index) => new HostTty(container, index, fd, inherited));
     if (typeof tty === "number") return tty;
-    kernel.poller.watch(fd, POLLIN | POLLOUT | POLLHUP | EPOLLET, tty);
+    tty.watch();
     return tty;
+  }
+  private watch(): void {
+    this.kernel.poller.watch(this.fd, POLLIN | POLLOUT | POLLHUP | EPOLLET, this);
+  }
+
+  /** What a guest has set, for the terminal that takes this one's place. */
+  private settings: Settings | null = null;
+  currentSettings(): Settings | null {
+    if (this.gone) return null;
+    const { rows, columns, xPixels, yPixels } = this.getWindowSize();
+    return { termios: this.getTermios(), size: [rows, columns, xPixels, yPixels] };
+  }
+  /** Goes on with another terminal of the host; -errno: with none, so that it reads as ended and takes nothing more. */
+  continueOn(fd: number): void {
+    if (fd < 0) {
+      this.gone = true;
+      this.generation++;
+      return;
+    }
+    this.fd = fd;
+    if (this.settings !== null) this.setTermios(this.settings.termios, "now");
+    this.watch();
+  }
+  /** Readers and programs that draw look again. */
+  afterContinuing(): void {
+    const { settings } = this;
+    this.settings = null;
+    if (this.gone) this.waiters.wake(HUNG_UP, Number.POSITIVE_INFINITY);
+    else if (settings !== null && settings.size.join() !== this.currentSettings()!.size.join()) this.sizeChanged();
   }
 
   /** HostWatcher. */
@@ -109,14 +146,19 @@ export class HostTty extends Tty implements HostWatcher {
   override closed(): void {
     if (this.opens > 0) return;
     this.exclusive = false;
-    if (this.kernel.console !== this && this.flushUnsent()) this.giveBack();
+    if (this.container.console !== this && this.flushUnsent()) this.giveBack();
   }
   private giveBack(): void {
-    if (this.kernel.ptys.get(this.index) !== this) return;
+    if (this.container.ptys.get(this.index) !== this) return;
     this.kernel.poller.unwatch(this.fd);
-    this.kernel.ptys.remove(this.index);
+    this.container.ptys.remove(this.index);
     this.gone = true;
-    closeFd(this.fd);
+    if (this.fd >= 0) closeFd(this.fd);
+  }
+
+  override discard(): void {
+    this.lost();
+    this.giveBack();
   }
 
   override readInput(task: Task, io: Io, nonBlocking: boolean): number {
@@ -210,3 +252,17 @@ export class HostTty extends Tty implements HostWatcher {
     return -EPERM;
   }
 }
+
+persistent("host-terminal", HostTty, {
+  as: {
+    settings: { save: (_none: null, tty: HostTty) => tty.currentSettings(), restore: (settings: Settings) => settings },
+  },
+  transient: { fd: () => -1 },
+  reopen(tty, { host }) {
+    const fd = tty.inherited < 0 ? -ENOTTY : host.inherited(tty.container.id, tty.inherited);
+    const usable = fd >= 0 && isatty(fd) === 1;
+    if (fd >= 0 && !usable) closeFd(fd);
+    tty.continueOn(usable ? fd : -ENOTTY);
+  },
+  restored: (tty) => tty.afterContinuing(),
+});

@@ -5,6 +5,8 @@
  * Invariant: tail <= canonHead <= head, head - tail <= BUFFER; indices only grow and are masked on use. In
  * canonical mode readers see what is before canonHead; `lineEnds` marks the bytes that end a line.
  */
+
+import { persistent } from "../state/registry.ts";
 import type { Io } from "../vfs/io.ts";
 import {
   ECHO,
@@ -392,10 +394,9 @@ export class LineDiscipline {
     } else this.echoRaw(c);
   }
   private echoRaw(c: number): void {
-    if (this.line.termios.oflag & OPOST) this.process(c, this.emitEcho);
+    if (this.line.termios.oflag & OPOST) this.process(c, true);
     else this.emit(c);
   }
-  private readonly emitEcho = (byte: number): void => this.emit(byte);
   private emit(byte: number): void {
     if (!this.flowStopped) this.line.send(byte);
     else if (this.heldEcho.length < ECHO_MAX) this.heldEcho.push(byte);
@@ -406,12 +407,11 @@ export class LineDiscipline {
 
   /** A program's character goes out. */
   output(c: number): void {
-    if (this.line.termios.oflag & OPOST) this.process(c, this.emitOutput);
+    if (this.line.termios.oflag & OPOST) this.process(c, false);
     else this.line.send(c);
   }
-  private readonly emitOutput = (byte: number): void => this.line.send(byte);
 
-  private process(byte: number, emit: (byte: number) => void): void {
+  private process(byte: number, echo: boolean): void {
     const { oflag } = this.line.termios;
     let c = byte;
     switch (c) {
@@ -419,7 +419,7 @@ export class LineDiscipline {
         if (oflag & ONLRET) this.column = 0;
         if (oflag & ONLCR) {
           this.canonColumn = this.column = 0;
-          emit(CR);
+          this.give(CR, echo);
         } else this.canonColumn = this.column;
         break;
       case CR:
@@ -433,7 +433,7 @@ export class LineDiscipline {
         const spaces = 8 - (this.column & 7);
         this.column += spaces;
         if ((oflag & TABDLY) === XTABS) {
-          for (let i = 0; i < spaces; i++) emit(SPACE);
+          for (let i = 0; i < spaces; i++) this.give(SPACE, echo);
           return;
         }
         break;
@@ -447,7 +447,11 @@ export class LineDiscipline {
           if (!this.isContinuation(c)) this.column++;
         }
     }
-    emit(c);
+    this.give(c, echo);
+  }
+  private give(byte: number, echo: boolean): void {
+    if (echo) this.emit(byte);
+    else this.line.send(byte);
   }
 
   stop(): void {
@@ -580,3 +584,5 @@ function isWordCharacter(c: number): boolean {
     (c >= 0xc0 && c !== 0xd7 && c !== 0xf7)
   );
 }
+
+persistent("line-discipline", LineDiscipline);

@@ -1,5 +1,6 @@
 /** The numbers of pseudo terminals: /dev/pts/N. Source: pty(7). Bounded: kernel.pty.max. */
 import { ENOSPC } from "../abi/errno.ts";
+import { persistent } from "../state/registry.ts";
 import type { Tty } from "./tty.ts";
 
 /** As Linux' kernel.pty.max. */
@@ -34,3 +35,5 @@ export class PtyTable {
     }
   }
 }
+
+persistent("pty-table", PtyTable);

@@ -4,9 +4,12 @@
  * Source: pty(7), ptmx(4), ioctl_tty(2) (TIOCPKT, TIOCGPTPEER), Linux drivers/tty/pty.c.
  * Bounded: each direction holds as many bytes as on Linux, the number of pairs is PTY_MAX.
  */
+
 import { EAGAIN, EBUSY, EFAULT, EINVAL, EIO, ENOTTY } from "../abi/errno.ts";
+import { O_CLOEXEC, O_NOCTTY } from "../abi/fcntl.ts";
 import { makedev } from "../abi/stat.ts";
 import type { Kernel } from "../kernel.ts";
+import { persistent } from "../state/registry.ts";
 import { CAP_SYS_ADMIN, capable } from "../task/credentials.ts";
 import { RLIMIT_NOFILE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
@@ -15,11 +18,7 @@ import { File, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDNORM, POLLWRNORM } from 
 import type { Io } from "../vfs/io.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import { ByteRing } from "./byte-ring.ts";
-import { adoptAtOpen } from "./job-control.ts";
-import { type Line, LineDiscipline } from "./line-discipline.ts";
-import { CREAD, CS8, CSIZE, EXTPROC, IXON, OPOST, PARENB, Termios, VSTART, VSTOP } from "./termios.ts";
 import {
-  type SetMode,
   TCFLSH,
   TCXONC,
   TIOCGPKT,
@@ -31,9 +30,12 @@ import {
   TIOCPKT,
   TIOCSIG,
   TIOCSPTLCK,
-  Tty,
-  type WindowSize,
-} from "./tty.ts";
+} from "./ioctl-numbers.ts";
+import { adoptAtOpen } from "./job-control.ts";
+import { type Line, LineDiscipline } from "./line-discipline.ts";
+import type { PtyTable } from "./pty-table.ts";
+import { CREAD, CS8, CSIZE, EXTPROC, IXON, OPOST, PARENB, Termios, VSTART, VSTOP } from "./termios.ts";
+import { type SetMode, Tty, type WindowSize } from "./tty.ts";
 import { TtyFile } from "./tty-file.ts";
 
 /** Bytes on the way to the slave, beyond what its line discipline holds. */
@@ -43,9 +45,6 @@ const OUTPUT_MAX = 8192 + 4095;
 const ECHO_SLACK = 4096;
 /** What a flush of output leaves: it has reached the master already. */
 const DELIVERED = 4095;
-
-const O_NOCTTY = 0o400;
-const O_CLOEXEC = 0o2000000;
 
 export const PTY_MASTER_MAJOR = 128;
 export const PTY_SLAVE_MAJOR = 136;
@@ -85,11 +84,12 @@ export class PtySlave extends Tty implements Line {
   fresh = true;
 
   constructor(
-    kernel: Kernel,
+    /** Where its number is given out. */
+    readonly ptys: PtyTable,
     readonly index: number,
     task: Task,
   ) {
-    super(kernel, makedev(PTY_SLAVE_MAJOR, index));
+    super(task.kernel, makedev(PTY_SLAVE_MAJOR, index));
     this.uid = task.cred.fsuid;
     this.gid = task.cred.fsgid;
   }
@@ -107,13 +107,13 @@ export class PtySlave extends Tty implements Line {
     this.exclusive = false;
     this.slaveGone = true;
     if (this.masterOpen) this.masterWaiters.wake(READABLE | WRITABLE | POLLHUP, Number.POSITIVE_INFINITY);
-    else this.kernel.ptys.remove(this.index);
+    else this.ptys.remove(this.index);
   }
   masterClosed(): void {
     this.masterOpen = false;
     this.packet = false;
     this.lineGone();
-    if (this.opens === 0) this.kernel.ptys.remove(this.index);
+    if (this.opens === 0) this.ptys.remove(this.index);
   }
 
   // Input: master → line discipline → reader.
@@ -393,7 +393,7 @@ export class PtyMasterFile extends File {
   }
   /** TIOCGPTPEER: a descriptor of the slave, wherever devpts may be seen from. */
   private openPeer(task: Task, flags: number): number {
-    const path = placeOf(task.kernel, this.slave.index);
+    const path = placeOf(task.kernel, this.slave);
     if (path === null) return -ENOTTY;
     const file = this.slave.open(path, flags & ~O_CLOEXEC, task);
     if (typeof file === "number") return file;
@@ -410,9 +410,10 @@ export class PtyMasterFile extends File {
 }
 
 /** Where a devpts file system shows a terminal; devpts provides `place`. */
-function placeOf(kernel: Kernel, index: number): Path | null {
+function placeOf(kernel: Kernel, { ptys, index }: PtySlave): Path | null {
   for (const mount of kernel.mounts.all) {
-    const fs = mount.fs as { place?: (mount: Path["mount"], index: number) => Path | null };
+    const fs = mount.fs as { ptys?: PtyTable; place?: (mount: Path["mount"], index: number) => Path | null };
+    if (fs.ptys !== ptys) continue;
     const path = fs.place?.(mount, index) ?? null;
     if (path !== null) return path;
   }
@@ -420,7 +421,10 @@ function placeOf(kernel: Kernel, index: number): Path | null {
 }
 
 /** /dev/ptmx: a new pair. */
-export function openMaster(kernel: Kernel, path: Path, flags: number, task: Task): File | number {
-  const slave = kernel.ptys.add((index) => new PtySlave(kernel, index, task));
+export function openMaster(ptys: PtyTable, path: Path, flags: number, task: Task): File | number {
+  const slave = ptys.add((index) => new PtySlave(ptys, index, task));
   return typeof slave === "number" ? slave : new PtyMasterFile(slave, flags, path);
 }
+
+persistent("pty-slave", PtySlave);
+persistent("pty-master-file", PtyMasterFile);

@@ -3,6 +3,7 @@
  *
  * Source: termios(3), ioctl_tty(2), Linux include/uapi/asm-generic/termbits.h.
  */
+import { persistent } from "../state/registry.ts";
 
 // c_iflag
 export const BRKINT = 0o2;
@@ -175,3 +176,5 @@ export function takeSpeeds(termios: Termios): void {
   termios.ospeed = rate(output, termios.ospeed);
   termios.ispeed = input === 0 ? termios.ospeed : rate(input, termios.ispeed);
 }
+
+persistent("termios", Termios);

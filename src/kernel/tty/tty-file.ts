@@ -1,15 +1,17 @@
 /** An open terminal. After a hang-up it reads as ended and takes nothing any more. */
 import { EIO, ENOTTY } from "../abi/errno.ts";
 import { SIGTTIN, SIGTTOU } from "../signal/numbers.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import type { Path } from "../vfs/dentry.ts";
 import { File, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM } from "../vfs/file.ts";
 import type { Inode } from "../vfs/inode.ts";
 import type { Io } from "../vfs/io.ts";
 import type { WaitQueue } from "../wait-queue.ts";
+import { TIOCSPGRP } from "./ioctl-numbers.ts";
 import { checkForeground, inBackground } from "./job-control.ts";
 import { TOSTOP } from "./termios.ts";
-import { TIOCSPGRP, type Tty } from "./tty.ts";
+import type { Tty } from "./tty.ts";
 
 export class TtyFile extends File {
   override readonly waiters: WaitQueue;
@@ -60,3 +62,5 @@ export class TtyFile extends File {
     return "/dev/tty";
   }
 }
+
+persistent("terminal-file", TtyFile);

@@ -19,9 +19,10 @@ export class DeviceRegistry {
   private readonly block = new Map<number, DeviceOpener>();
   /** Openers for every minor of a major. */
   private readonly charMajors = new Map<number, DeviceOpener>();
-  private lastAnonymous = 20;
-  /** Devices of plugins, which every /dev shows. */
-  readonly named: { name: string; major: number; minor: number; mode: number }[] = [];
+  /** The last minor number of those that `anonymous` gives. */
+  given = 20;
+  /** Devices of plugins, which every /dev shows. `driver`: fs/plugin/device.ts */
+  readonly named: { name: string; major: number; minor: number; mode: number; driver: object }[] = [];
 
   registerChar(major: number, minor: number, opener: DeviceOpener): void {
     this.char.set(makedev(major, minor), opener);
@@ -41,7 +42,14 @@ export class DeviceRegistry {
 
   /** A device number for a file system without a device (major 0). */
   anonymous(): number {
-    return makedev(0, ++this.lastAnonymous);
+    return makedev(0, ++this.given);
+  }
+  /** Runs what makes a file system whose number is there already. */
+  withoutNumber<T>(make: () => T): T {
+    const { given } = this;
+    const made = make();
+    this.given = given;
+    return made;
   }
 }
 

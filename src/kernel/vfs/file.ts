@@ -7,15 +7,20 @@
  */
 
 import type { HostMemory } from "../../platform/platform.ts";
-import { EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE } from "../abi/errno.ts";
+import { EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ESPIPE } from "../abi/errno.ts";
+import { O_NONBLOCK, O_PATH } from "../abi/fcntl.ts";
+import { S_IFDIR, S_IFREG } from "../abi/stat.ts";
 import type { AsyncNotifier } from "../ipc/async-io.ts";
+import { persistent } from "../state/registry.ts";
 import type { Credentials } from "../task/credentials.ts";
+import type { PidSpace } from "../task/pid-space.ts";
 import type { Task } from "../task/task.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import type { Path } from "./dentry.ts";
 import type { Inode, Stat } from "./inode.ts";
 import type { Io } from "./io.ts";
 import type { LockTable } from "./locks.ts";
+import { serials } from "./serials.ts";
 import { notifyClose, notifyIfGone, watching } from "./watches.ts";
 
 export const POLLIN = 1;
@@ -41,13 +46,15 @@ export interface FileObserver {
   fileReleased(file: File): void;
 }
 
-const O_PATH = 0o10000000;
 /** Inode numbers of files that have no inode: pipes, sockets, anonymous inodes. */
-let lastAnonymousIno = 1000;
 export function nextAnonymousIno(): number {
-  return ++lastAnonymousIno;
+  return ++serials.lastIno;
 }
+const ROOT = { uid: 0, gid: 0 };
 const NEVER = { sec: 0, nsec: 0 };
+
+/** Open files there are; FdTable refuses more than it has room for (fs.file-max). */
+export const openFiles = { count: 0 };
 
 export abstract class File {
   /** Descriptors and other holders. `FdTable` and `task` code count through retain/release. */
@@ -59,6 +66,8 @@ export abstract class File {
   ownerSignal = 0;
   /** F_SETOWN_EX: F_OWNER_TID 0, F_OWNER_PID 1, F_OWNER_PGRP 2. */
   ownerType = 1;
+  /** Where its number means something. */
+  ownerPids: PidSpace | null = null;
   /** Who called F_SETOWN: signals go only where these credentials may send them. */
   ownerCred: Credentials | null = null;
   /** Sends signals while O_ASYNC is set. */
@@ -74,6 +83,10 @@ export abstract class File {
   observers: Set<FileObserver> | null = null;
   /** What fstat shows for files without an inode: type and permission bits. */
   readonly anonymousMode: number = 0o600;
+  /** Whose an open file without an inode is: of pipes their maker's, else root's. Gap: sockets too are root's. */
+  get anonymousOwner(): { uid: number; gid: number } {
+    return ROOT;
+  }
   private anonymousIno = 0;
   /** st_ino of a file without an inode. */
   get serial(): number {
@@ -90,6 +103,7 @@ export abstract class File {
     readonly path: Path | null,
     readonly inode: Inode | null,
   ) {
+    openFiles.count++;
     if (path !== null) path.dentry.holders++;
     if (inode !== null) {
       inode.hold();
@@ -113,7 +127,7 @@ export abstract class File {
     return (this.flags & 3) !== 0 && (this.flags & 3) !== 3 && (this.flags & O_PATH) === 0;
   }
   get nonBlocking(): boolean {
-    return (this.flags & 0o4000) !== 0;
+    return (this.flags & O_NONBLOCK) !== 0;
   }
 
   /** True for files with a position (pread allowed). */
@@ -129,6 +143,10 @@ export abstract class File {
   /** A write that fails with EPIPE raises SIGPIPE; files that decide for themselves (sockets) say no. */
   readonly raisesSigpipe: boolean = true;
 
+  /** Does a long transfer in parts give the same as one at once? Of seekable files; one that makes texts says no. */
+  get divisible(): boolean {
+    return this.seekable;
+  }
   /** Reads at `offset` (a seekable file) into io; bytes, 0 at the end, -EAGAIN when it would block. */
   read(_task: Task, _io: Io, _offset: number): number {
     return -EINVAL;
@@ -171,8 +189,8 @@ export abstract class File {
       ino: this.serial,
       mode: this.anonymousMode,
       nlink: 1,
-      uid: 0,
-      gid: 0,
+      uid: this.anonymousOwner.uid,
+      gid: this.anonymousOwner.gid,
       rdev: 0,
       size: 0,
       blksize: 4096,
@@ -194,7 +212,7 @@ export abstract class File {
   get pollable(): boolean {
     if (this.inode === null) return true;
     const { type } = this.inode;
-    return type !== 0o100000 && type !== 0o040000;
+    return type !== S_IFREG && type !== S_IFDIR;
   }
   ioctl(_task: Task, _request: number, _arg: number): number {
     return -ENOTTY;
@@ -223,6 +241,10 @@ export abstract class File {
   fsync(_dataOnly: boolean): number {
     return -EINVAL;
   }
+  /** What has to be done before it can be mapped and may take long (slice.ts): 0, -errno, or BLOCKED. */
+  prepareMapping(_task: Task): number {
+    return 0;
+  }
   /** Memory to map for mmap: the host descriptor stays owned by the file and valid as long as the mapping's file is. */
   mapMemory(_shared: boolean, _writable: boolean): HostMemory | number {
     return -ENODEV;
@@ -240,7 +262,7 @@ export abstract class File {
   }
 
   /** Lines that /proc/PID/fdinfo/N shows beyond the common ones, each with its newline. */
-  fdInfo(): string {
+  fdInfo(_reader: Task): string {
     return "";
   }
 
@@ -250,6 +272,7 @@ export abstract class File {
   }
   release(): void {
     if (--this.refs !== 0) return;
+    openFiles.count--;
     if (this.observers !== null) for (const observer of [...this.observers]) observer.fileReleased(this);
     if (this.inode !== null && this.inode.locks !== null) this.inode.locks.releaseFile(this);
     if (this.async !== null) this.waiters.remove(this.async.entry);
@@ -283,5 +306,9 @@ export class PathFile extends File {
   }
 }
 
-/** What reading and writing a directory returns. */
-export const DIRECTORY_IO = -EISDIR;
+persistent("file", File, {
+  reopen(file) {
+    if (file.refs > 0) openFiles.count++;
+  },
+});
+persistent("path-file", PathFile);

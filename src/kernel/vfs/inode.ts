@@ -1,11 +1,12 @@
 /**
  * Inodes and file systems: the interface that every file system (host directory, tmpfs, overlay, proc, dev, a plugin's)
- * implements. Callers (vfs/namei.ts, syscalls) have checked permissions, name lengths and mount flags before.
+ * implements. Callers (vfs/walk.ts, vfs/names.ts, vfs/open.ts, syscalls) have checked permissions, name lengths and mount flags before.
  *
  * Expected failure is a negative errno. Times are seconds and nanoseconds apart, since 2^53 ns is too short for dates.
  */
 import { EINVAL, ENODATA, ENOTDIR, EOPNOTSUPP, EPERM } from "../abi/errno.ts";
 import type { Pipe } from "../ipc/pipe.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { Dentry, DentryCache, type Path } from "./dentry.ts";
 import type { File } from "./file.ts";
@@ -69,6 +70,19 @@ export interface StatFs {
   flags: number;
 }
 
+/** Of a file system that counts neither blocks nor inodes. */
+export const uncounted = (type: number, bsize = 4096): StatFs => ({
+  type,
+  bsize,
+  blocks: 0,
+  bfree: 0,
+  bavail: 0,
+  files: 0,
+  ffree: 0,
+  namelen: 255,
+  flags: 0,
+});
+
 /** Permission bits and owner. */
 export interface Ownership {
   readonly mode: number;
@@ -90,6 +104,10 @@ export abstract class FileSystem {
   readonly revalidates: boolean = false;
   /** Where it revalidates: for how long a directory found in the middle of a path may be trusted, ns. */
   readonly trustDirectoriesNs: number = 0;
+  /** What was to be trusted until this time is not: another file system has changed the same directories. */
+  distrustedUntil(): number {
+    return 0;
+  }
   /** Bounded cache of the dentries of a file system that revalidates. */
   readonly dentries = new DentryCache();
   private top: Dentry | null = null;
@@ -105,28 +123,102 @@ export abstract class FileSystem {
   release(): void {}
 }
 
+/** What the kernel knows of a file by whichever inode it is reached: several may show one file of the host. */
+export class FileState {
+  locks: LockTable | null = null;
+  fifo: Pipe | null = null;
+  watches: Watches | null = null;
+  socket: unknown = null;
+  writers = 0;
+  denyWrite = 0;
+  /** Of all inodes that have this state. */
+  holders = 0;
+  /** Is it as it was made? */
+  get isEmpty(): boolean {
+    const { locks, fifo, watches, socket, writers, denyWrite, holders } = this;
+    return !(locks ?? fifo ?? watches ?? socket) && writers === 0 && denyWrite === 0 && holders === 0;
+  }
+}
+
 export abstract class Inode {
   abstract readonly fs: FileSystem;
   abstract readonly ino: number;
   /** S_IFMT bits; never changes. */
   abstract readonly type: number;
-  /** POSIX, OFD and flock locks, made on first use. */
-  locks: LockTable | null = null;
-  /** The pipe behind a FIFO while it is open, see ipc/pipe.ts. */
-  fifo: Pipe | null = null;
-  /** inotify watches, made on first use. */
-  watches: Watches | null = null;
   /** Open files, watches and the like: while there are any, the file system keeps this object for this file. */
   holders = 0;
+  protected state: FileState | null = null;
+  /** The file's state, if there is any. */
+  protected findState(): FileState | null {
+    return this.state;
+  }
+  protected makeState(): FileState {
+    this.state ??= new FileState();
+    return this.state;
+  }
+  /** Holders of the file by whichever inode. */
+  get allHolders(): number {
+    return this.holders;
+  }
+  /** What is one object for one file: what a futex in it is known by. */
+  get identity(): object {
+    return this;
+  }
+
+  /** POSIX, OFD and flock locks, made on first use. */
+  get locks(): LockTable | null {
+    return this.findState()?.locks ?? null;
+  }
+  set locks(locks: LockTable | null) {
+    this.makeState().locks = locks;
+  }
+  /** The pipe behind a FIFO while it is open, see ipc/pipe.ts. */
+  get fifo(): Pipe | null {
+    return this.findState()?.fifo ?? null;
+  }
+  set fifo(fifo: Pipe | null) {
+    this.makeState().fifo = fifo;
+  }
+  /** inotify watches, made on first use. */
+  get watches(): Watches | null {
+    return this.findState()?.watches ?? null;
+  }
+  set watches(watches: Watches | null) {
+    this.makeState().watches = watches;
+  }
+  /** The socket bound to this S_IFSOCK inode (net/unix). */
+  get socket(): unknown {
+    return this.findState()?.socket ?? null;
+  }
+  set socket(socket: unknown) {
+    this.makeState().socket = socket;
+  }
   /** Open files that may write; and what forbids them (running programs): ETXTBSY. */
-  writers = 0;
-  denyWrite = 0;
+  get writers(): number {
+    return this.findState()?.writers ?? 0;
+  }
+  set writers(count: number) {
+    this.makeState().writers = count;
+  }
+  get denyWrite(): number {
+    return this.findState()?.denyWrite ?? 0;
+  }
+  set denyWrite(count: number) {
+    this.makeState().denyWrite = count;
+  }
   /** A nameless file (O_TMPFILE without O_EXCL) that link(2) may name. */
   linkable = false;
-  /** The socket bound to this S_IFSOCK inode (net/unix). */
-  socket: unknown = null;
+  /** Of one that stands in front of another: it has all that there is to have of that. */
+  get isComplete(): boolean {
+    return false;
+  }
   /** The overlay's inode that stands in front of this one. */
   front: Inode | null = null;
+
+  /** What has to be done before its size is set and may take long (slice.ts): 0, -errno, or BLOCKED. */
+  prepareResize(_task: Task, _size: number): number {
+    return 0;
+  }
 
   hold(): void {
     if (this.holders++ === 0) this.onHeld();
@@ -161,6 +253,10 @@ export abstract class Inode {
   }
   create(_name: string, _node: NewNode): Inode | number {
     return -EPERM;
+  }
+  /** A regular file that no open follows, as mknod(2) and places for mounts make it. */
+  createUnopened(name: string, node: NewNode): Inode | number {
+    return this.create(name, node);
   }
   mkdir(_name: string, _node: NewNode): Inode | number {
     return -EPERM;
@@ -229,3 +325,15 @@ export abstract class Inode {
   /** Nobody holds it, and the dentry cache has dropped a name of it. */
   forgotten(): void {}
 }
+
+persistent("file-system", FileSystem);
+persistent("file-state", FileState);
+persistent("inode", Inode, {
+  as: {
+    // Most files have one that says nothing.
+    state: {
+      save: (state: FileState | null) => (state === null || state.isEmpty ? null : state),
+      restore: (state: FileState | null) => state,
+    },
+  },
+});

@@ -1,11 +1,12 @@
 /**
  * inotify instances: queues of events that a program reads.
  *
- * Source: inotify(7), Linux fs/notify/inotify. Bounded: watches per user (max_user_watches), queued events
- * (max_queued_events, then IN_Q_OVERFLOW).
+ * Source: inotify(7), Linux fs/notify/inotify. Bounded: instances (max_user_instances), watches (max_user_watches), queued
+ * events (max_queued_events, then IN_Q_OVERFLOW) of one and of all.
  */
 import { encodeName } from "../abi/bytes.ts";
-import { EAGAIN, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTTY } from "../abi/errno.ts";
+import { EAGAIN, EEXIST, EFAULT, EINVAL, EMFILE, ENOSPC, ENOTTY } from "../abi/errno.ts";
+import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { File, POLLIN, POLLRDNORM } from "./file.ts";
 import type { Inode } from "./inode.ts";
@@ -22,12 +23,18 @@ import {
   Mark,
   removeMark,
   type WatchGroup,
+  watching,
 } from "./watches.ts";
 
 /** Events waiting in one instance. */
 export const MAX_QUEUED_EVENTS = 16384;
-/** Watches of one instance. */
+/** Watches in all (Linux: of a user). */
 export const MAX_WATCHES = 65536;
+/** Instances in all (Linux: of a user), and events waiting in them: beyond these an instance has overflown. */
+export const MAX_INSTANCES = 1024;
+const MAX_EVENTS = 1 << 18;
+/** What there is of both. */
+const inUse = { instances: 0, events: 0 };
 const HEADER = 16;
 const FIONREAD = 0x541b;
 /** Bits of a watch that are kept. */
@@ -48,8 +55,13 @@ export class InotifyFile extends File implements WatchGroup {
   private queuedBytes = 0;
   private lastWd = 0;
 
-  constructor(flags: number) {
+  private constructor(flags: number) {
     super(flags, null, null);
+    inUse.instances++;
+  }
+  /** -EMFILE when there are too many. */
+  static make(flags: number): InotifyFile | number {
+    return inUse.instances >= MAX_INSTANCES ? -EMFILE : new InotifyFile(flags);
   }
   override description(): string {
     return "anon_inode:inotify";
@@ -63,7 +75,7 @@ export class InotifyFile extends File implements WatchGroup {
       mark.mask = mask & IN_MASK_ADD ? mark.mask | (mask & KEPT) : mask & KEPT;
       return mark.wd;
     }
-    if (this.marks.size >= MAX_WATCHES) return -ENOSPC;
+    if (watching.count >= MAX_WATCHES) return -ENOSPC;
     const mark = new Mark(this, ++this.lastWd, inode, mask & KEPT);
     this.marks.set(mark.wd, mark);
     addMark(mark);
@@ -96,7 +108,9 @@ export class InotifyFile extends File implements WatchGroup {
     if (last !== undefined && last.wd === wd && last.mask === mask && last.cookie === cookie && last.name === name)
       return;
     if (queue.length > MAX_QUEUED_EVENTS) return;
-    const overflow = queue.length === MAX_QUEUED_EVENTS;
+    if (last?.wd === -1) return;
+    const overflow = queue.length === MAX_QUEUED_EVENTS || inUse.events >= MAX_EVENTS;
+    inUse.events++;
     const length = name === "" || overflow ? 0 : encodeName(name).length + 1;
     const size = HEADER + Math.ceil(length / HEADER) * HEADER;
     queue.push(
@@ -124,6 +138,7 @@ export class InotifyFile extends File implements WatchGroup {
         if (count > 0) break;
         // As on Linux the event is lost with the bad pointer.
         queue.shift();
+        inUse.events--;
         this.queuedBytes -= event.size;
         return -EFAULT;
       }
@@ -134,6 +149,7 @@ export class InotifyFile extends File implements WatchGroup {
     // Not even the first event fits.
     if (count === 0) return -EINVAL;
     queue.splice(0, count);
+    inUse.events -= count;
     this.queuedBytes -= done;
     return done;
   }
@@ -144,8 +160,18 @@ export class InotifyFile extends File implements WatchGroup {
     if (request !== FIONREAD) return -ENOTTY;
     return task.mm.writeU32(arg, this.queuedBytes) < 0 ? -EFAULT : 0;
   }
+  /** In a restored kernel. */
+  countAgain(): void {
+    if (this.refs > 0) inUse.instances++;
+    inUse.events += this.queue.length;
+  }
   override onRelease(): void {
     for (const mark of this.marks.values()) removeMark(mark);
     this.marks.clear();
+    inUse.instances--;
+    inUse.events -= this.queue.length;
+    this.queue.length = 0;
   }
 }
+
+persistent("inotify", InotifyFile, { reopen: (file) => file.countAgain() });

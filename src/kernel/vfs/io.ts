@@ -5,6 +5,7 @@
  */
 import { EFAULT, EINVAL } from "../abi/errno.ts";
 import type { Mm } from "../mm/mm.ts";
+import { perCall } from "../state/registry.ts";
 
 export interface Io {
   /** Bytes still wanted (read) or still to be had (write). */
@@ -204,3 +205,6 @@ export class KernelIo implements Io {
     return this.at;
   }
 }
+
+perCall(UserIo);
+perCall(KernelIo);

@@ -1,14 +1,16 @@
 import { describe, expect, test } from "bun:test";
 import { EAGAIN, EDEADLK, EINVAL } from "../abi/errno.ts";
+import { PidSpace } from "../task/pid-space.ts";
 import { FdTable } from "./fd-table.ts";
-import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EOF, LockTable, lockRange, type RecordLock } from "./locks.ts";
+import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EOF, LockTable, type LockWaits, lockRange, type RecordLock } from "./locks.ts";
 
-let pids = 100;
+const pids = new PidSpace(null as never, 0);
+let lastPid = 100;
 class Owner {
   readonly table = new FdTable();
-  readonly pid = ++pids;
+  readonly pid = ++lastPid;
   lock(type: number, start: number, end: number): RecordLock {
-    return { owner: this.table, type, start, end, pid: this.pid };
+    return { owner: this.table, type, start, end, pid: this.pid, pids };
   }
 }
 const shown = (locks: LockTable): string =>
@@ -40,23 +42,24 @@ describe("record locks", () => {
     expect(locks.set(b.lock(F_WRLCK, 15, 15))).toBe(-EAGAIN);
     expect(locks.conflict(b.lock(F_WRLCK, 0, 100))?.pid).toBe(a.pid);
     expect(locks.conflict(b.lock(F_WRLCK, 20, 100))).toBeNull();
-    locks.releasePosix(a.table);
+    locks.releasePosix(a.table, new Map());
     expect(locks.set(b.lock(F_WRLCK, 15, 15))).toBe(0);
   });
 
   test("a circle of waiters is a deadlock, over several files too", () => {
     const [first, second] = [new LockTable(), new LockTable()];
     const [a, b, c] = [new Owner(), new Owner(), new Owner()];
+    const waits: LockWaits = new Map();
     first.set(a.lock(F_WRLCK, 0, 0));
     first.set(b.lock(F_WRLCK, 1, 1));
     second.set(c.lock(F_WRLCK, 0, 0));
-    expect(first.beginWait(a.lock(F_WRLCK, 1, 1))).toBe(0);
-    expect(second.beginWait(b.lock(F_WRLCK, 0, 0))).toBe(0);
-    expect(first.beginWait(c.lock(F_WRLCK, 0, 0))).toBe(-EDEADLK);
-    second.endWait(b.table);
-    expect(first.beginWait(c.lock(F_WRLCK, 0, 0))).toBe(0);
-    first.endWait(a.table);
-    first.endWait(c.table);
+    expect(first.beginWait(a.lock(F_WRLCK, 1, 1), waits)).toBe(0);
+    expect(second.beginWait(b.lock(F_WRLCK, 0, 0), waits)).toBe(0);
+    expect(first.beginWait(c.lock(F_WRLCK, 0, 0), waits)).toBe(-EDEADLK);
+    second.endWait(b.table, waits);
+    expect(first.beginWait(c.lock(F_WRLCK, 0, 0), waits)).toBe(0);
+    first.endWait(a.table, waits);
+    first.endWait(c.table, waits);
   });
 
   const ranges: { base: number; start: number; length: number; is: unknown }[] = [

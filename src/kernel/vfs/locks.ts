@@ -7,6 +7,8 @@
  * Bounded: LOCKS_MAX per inode.
  */
 import { EAGAIN, EDEADLK, EINVAL, ENOLCK } from "../abi/errno.ts";
+import { persistent } from "../state/registry.ts";
+import type { PidSpace } from "../task/pid-space.ts";
 import { WaitQueue } from "../wait-queue.ts";
 import type { FdTable } from "./fd-table.ts";
 import type { File } from "./file.ts";
@@ -20,6 +22,9 @@ export const LOCK_EOF = Number.POSITIVE_INFINITY;
 
 /** Locks on one inode, at most. */
 const LOCKS_MAX = 65536;
+/** Record locks in all. */
+const ALL_LOCKS_MAX = 1 << 18;
+const inUse = { locks: 0 };
 
 /** A descriptor table for POSIX locks, an open file for OFD locks. */
 export type LockOwner = FdTable | File;
@@ -31,12 +36,13 @@ export interface RecordLock {
   start: number;
   /** Last byte, inclusive. */
   end: number;
-  /** Process that took it; -1 for OFD locks. */
+  /** Process that took it, and where that is its number; -1 for OFD locks. */
   pid: number;
+  pids: PidSpace;
 }
 
-/** A POSIX lock that some task is waiting for: an edge of the graph in which deadlocks are looked for. */
-const waitingFor = new Map<LockOwner, { table: LockTable; want: RecordLock }>();
+/** POSIX locks that tasks are waiting for, by who wants them: the graph in which deadlocks are looked for. */
+export type LockWaits = Map<LockOwner, { table: LockTable; want: RecordLock }>;
 
 export class LockTable {
   records: RecordLock[] = [];
@@ -54,11 +60,31 @@ export class LockTable {
     return null;
   }
 
+  /** Does a lock of the same owner overlap `want` or lie beside it? */
+  private touchesOwn(want: RecordLock): boolean {
+    for (const lock of this.records)
+      if (lock.owner === want.owner && lock.end >= want.start - 1 && lock.start <= want.end + 1) return true;
+    return false;
+  }
+
   /** Takes, changes or (F_UNLCK) drops a record lock. 0, -EAGAIN when another stands in the way, -ENOLCK. */
   set(want: RecordLock): number {
     if (want.type !== F_UNLCK) {
       if (this.conflict(want) !== null) return -EAGAIN;
-      if (this.records.length >= LOCKS_MAX) return -ENOLCK;
+      if (this.records.length >= LOCKS_MAX || inUse.locks >= ALL_LOCKS_MAX) return -ENOLCK;
+    }
+    if (want.type !== F_UNLCK && !this.touchesOwn(want)) {
+      // The usual case of many: nothing changes but that one comes in at its place.
+      let low = 0;
+      let high = this.records.length;
+      while (low < high) {
+        const mid = (low + high) >>> 1;
+        if (this.records[mid]!.start > want.start) high = mid;
+        else low = mid + 1;
+      }
+      this.records.splice(low, 0, { ...want });
+      inUse.locks++;
+      return 0;
     }
     const kept: RecordLock[] = [];
     let { start, end } = want;
@@ -88,18 +114,19 @@ export class LockTable {
       if (at < 0) kept.push(lock);
       else kept.splice(at, 0, lock);
     }
+    inUse.locks += kept.length - this.records.length;
     this.records = kept;
     if (released) this.waiters.wake();
     return 0;
   }
 
   /** Would waiting for `want` close a circle of POSIX owners that wait for each other? */
-  wouldDeadlock(want: RecordLock): boolean {
+  wouldDeadlock(want: RecordLock, waits: LockWaits): boolean {
     let blocker = this.conflict(want);
     // A chain is no longer than there are waiters.
-    for (let steps = waitingFor.size + 1; blocker !== null && steps > 0; steps--) {
+    for (let steps = waits.size + 1; blocker !== null && steps > 0; steps--) {
       if (blocker.pid === -1) return false;
-      const next = waitingFor.get(blocker.owner);
+      const next = waits.get(blocker.owner);
       if (next === undefined) return false;
       blocker = next.table.conflict(next.want);
       if (blocker !== null && blocker.owner === want.owner) return true;
@@ -108,15 +135,15 @@ export class LockTable {
   }
 
   /** F_SETLKW found the lock taken: -EDEADLK, or 0 with the wait noted. */
-  beginWait(want: RecordLock): number {
+  beginWait(want: RecordLock, waits: LockWaits): number {
     if (want.pid !== -1) {
-      if (this.wouldDeadlock(want)) return -EDEADLK;
-      waitingFor.set(want.owner, { table: this, want });
+      if (this.wouldDeadlock(want, waits)) return -EDEADLK;
+      waits.set(want.owner, { table: this, want });
     }
     return 0;
   }
-  endWait(owner: LockOwner): void {
-    waitingFor.delete(owner);
+  endWait(owner: LockOwner, waits: LockWaits): void {
+    waits.delete(owner);
   }
 
   /** flock(2). 0 or -EAGAIN. Changing a lock drops the old one first, as on Linux. */
@@ -140,7 +167,9 @@ export class LockTable {
   }
 
   /** A descriptor table has closed this file (any descriptor of it): its POSIX locks go. */
-  releasePosix(owner: FdTable): void {
+  releasePosix(owner: FdTable, waits: LockWaits): void {
+    // Who was killed while it waited did not end its wait.
+    if (waits.get(owner)?.table === this) waits.delete(owner);
     this.releaseRecords(owner);
   }
   /** The open file is gone: its OFD and flock locks go. */
@@ -152,6 +181,7 @@ export class LockTable {
     const before = this.records.length;
     if (before === 0) return;
     this.records = this.records.filter((lock) => lock.owner !== owner);
+    inUse.locks -= before - this.records.length;
     if (this.records.length !== before) this.waiters.wake();
   }
 }
@@ -165,3 +195,9 @@ export function lockRange(base: number, start: number, length: number): { start:
   if (first + length < 0) return -EINVAL;
   return { start: first + length, end: first - 1 };
 }
+
+persistent("lock-table", LockTable, {
+  reopen({ records }) {
+    inUse.locks += records.length;
+  },
+});

@@ -9,7 +9,9 @@
  */
 import { EBUSY, EINVAL, ELOOP, ENOSPC, ENOTDIR } from "../abi/errno.ts";
 import { S_IFDIR } from "../abi/stat.ts";
-import { type Dentry, Mount, type Path } from "./dentry.ts";
+import type { NamespaceNumbers } from "../namespaces.ts";
+import { persistent } from "../state/registry.ts";
+import { type Dentry, Mount, type Path, topOf } from "./dentry.ts";
 import { type FsContext, MountNamespace } from "./fs-context.ts";
 import type { FileSystem } from "./inode.ts";
 
@@ -17,6 +19,8 @@ import type { FileSystem } from "./inode.ts";
 const MOUNTS_MAX = 100000;
 
 export class MountTable {
+  constructor(private readonly namespaces: NamespaceNumbers) {}
+
   /** In order of mounting. */
   readonly all = new Set<Mount>();
   private readonly at = new Map<Dentry, Mount[]>();
@@ -126,8 +130,7 @@ export class MountTable {
 
   /** CLONE_NEWNS: gives the context a copy of every mount that it could reach. */
   unshare(fs: FsContext): number {
-    let top = fs.root.mount;
-    while (top.parent !== null) top = top.parent;
+    const top = topOf(fs.root.mount);
     const old = this.tree(top);
     if (this.all.size + old.length > MOUNTS_MAX) return -ENOSPC;
     const copies = new Map<Mount, Mount>();
@@ -140,7 +143,7 @@ export class MountTable {
     fs.root = translated(fs.root);
     fs.cwd = translated(fs.cwd);
     fs.namespace?.release();
-    fs.namespace = new MountNamespace(this, copies.get(top)!);
+    fs.namespace = new MountNamespace(this, copies.get(top)!, this.namespaces.next("mnt"));
     return 0;
   }
 
@@ -148,6 +151,16 @@ export class MountTable {
   dropTree(top: Mount): void {
     const tree = this.tree(top);
     for (let i = tree.length - 1; i >= 0; i--) this.drop(tree[i]!);
+  }
+
+  /** Takes the tree of a container down: its file systems go with it, but for those that others have mounted too. */
+  releaseTree(top: Mount): void {
+    const tree = this.tree(top);
+    for (let i = tree.length - 1; i >= 0; i--) {
+      const { fs } = tree[i]!;
+      this.drop(tree[i]!);
+      if (!this.users.has(fs)) fs.release();
+    }
   }
 
   /** A mount is no longer in the table; what is open in it stays usable. */
@@ -198,3 +211,5 @@ function pathBelow(root: Path, mount: Mount): string | null {
     }
   }
 }
+
+persistent("mount-table", MountTable);

@@ -94,7 +94,9 @@ export function makeNode(task: Task, dirfd: number, path: string, mode: number, 
   const node = newNode(task, walk.inode, type | (mode & 0o7777));
   if (typeof node === "number") return node;
   const made =
-    type === S_IFREG ? walk.inode.create(walk.name, node) : walk.inode.mknod(walk.name, node, device ? rdev : 0);
+    type === S_IFREG
+      ? walk.inode.createUnopened(walk.name, node)
+      : walk.inode.mknod(walk.name, node, device ? rdev : 0);
   return typeof made === "number" ? made : appeared(walk, made);
 }
 
@@ -278,8 +280,6 @@ export function renameName(
   const oldName = source.name;
   const newName = target.name;
   if (there !== null && exchange) {
-    fromDir.detach(old);
-    toDir.detach(there);
     there.move(fromDir, oldName);
     old.move(toDir, newName);
   } else {

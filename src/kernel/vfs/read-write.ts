@@ -5,8 +5,11 @@
  * keeps its file (task.restart.file) and the bytes it has moved, so that closing the descriptor meanwhile changes
  * nothing for it. Source: read(2), write(2), Linux fs/read_write.c.
  */
+
 import { EAGAIN, EBADF, EFBIG, EINTR, EPIPE, ERESTARTSYS } from "../abi/errno.ts";
+import { O_APPEND } from "../abi/fcntl.ts";
 import { sendSignalToTask } from "../signal/send.ts";
+import { Slice } from "../slice.ts";
 import { BLOCKED } from "../syscall.ts";
 import { RLIMIT_FSIZE } from "../task/rlimits.ts";
 import type { Task } from "../task/task.ts";
@@ -16,7 +19,6 @@ import { IN_ACCESS, IN_MODIFY, notifyFile, watching } from "./watches.ts";
 
 const SIGPIPE = 13;
 const SIGXFSZ = 25;
-const O_APPEND = 0o2000;
 
 /** What a blocked reader and a blocked writer wait for. */
 export const READ_EVENTS = POLLIN | POLLRDNORM | POLLERR | POLLHUP;
@@ -60,15 +62,59 @@ export function waitForFile(task: Task, file: File, mask: number, timeoutNs = Nu
   return result === -ERESTARTSYS && deadline !== Number.POSITIVE_INFINITY ? -EINTR : result;
 }
 
+/** A transfer of more than this is done in parts (slice.ts). */
+const PART = 1 << 17;
+
 /** Reads into io at `offset`, or at the file's position (AT_POSITION), which then moves. */
 export function readFile(task: Task, file: File, io: Io, offset: number, options = NO_OPTIONS): number {
   if (!file.readable) return -EBADF;
   const own = offset === AT_POSITION && file.seekable && !file.sharedPosition;
+  if (io.remaining > PART && file.divisible && !options.noWaitHere) {
+    const n = inParts(task, file, io, own ? (task.restart?.from ?? file.pos) : offset, readPart);
+    if (n === BLOCKED && own) task.restart!.from ??= file.pos;
+    if (n > 0 && own) file.pos = (task.restart?.from ?? file.pos) + n;
+    if (n > 0 && watching.count > 0) notifyFile(file, IN_ACCESS);
+    return n;
+  }
   const n = file.read(task, io, own ? file.pos : offset);
   if (own && n > 0) file.pos += n;
   if (n > 0 && watching.count > 0) notifyFile(file, IN_ACCESS);
   if (n !== -EAGAIN || file.nonBlocking || options.nowait || options.noWaitHere) return n;
   return waitForFile(task, file, READ_EVENTS, file.readTimeoutNs);
+}
+
+const readPart = (task: Task, file: File, io: Io, at: number): number => file.read(task, io, at);
+
+/**
+ * A long transfer of a file that gives the same in parts as at once: the bytes moved over all runs of the call, -errno
+ * when there were none, or BLOCKED. `io` starts at the call's first byte on every run.
+ */
+function inParts(
+  task: Task,
+  file: File,
+  io: Io,
+  offset: number,
+  part: (task: Task, file: File, io: Io, at: number) => number,
+): number {
+  const slice = new Slice(task.kernel);
+  let moved = task.restart?.moved ?? 0;
+  io.skip(moved);
+  for (;;) {
+    const whole = io.remaining;
+    const want = Math.min(PART, whole);
+    io.remaining = want;
+    const n = part(task, file, io, offset === AT_POSITION ? AT_POSITION : offset + moved);
+    io.remaining += whole - want;
+    if (n <= 0) return moved > 0 ? moved : n;
+    moved += n;
+    if (n < want || io.remaining === 0) return moved;
+    if (!slice.over) continue;
+    const restart = task.progress();
+    restart.moved = moved;
+    restart.file ??= file.retain();
+    const result = task.giveWay();
+    return result === BLOCKED ? result : moved;
+  }
 }
 
 /** Writes from io at `offset` or at the file's position. `io` starts at the call's first byte on every run. */
@@ -97,24 +143,39 @@ export function writeFile(task: Task, file: File, io: Io, offset: number, option
 }
 
 function writeSeekable(task: Task, file: File, io: Io, offset: number, options: TransferOptions): number {
-  let at = offset === AT_POSITION && !file.sharedPosition ? file.pos : offset;
-  const append = options.append ?? (file.flags & O_APPEND) !== 0;
-  if (append && !file.sharedPosition) {
-    at = file.size();
-    if (at < 0) return at;
-  }
+  const append = (options.append ?? (file.flags & O_APPEND) !== 0) && !file.sharedPosition;
+  const own = offset === AT_POSITION && !file.sharedPosition;
+  const from = task.restart?.from ?? (append ? file.size() : own ? file.pos : offset);
+  if (append && from < 0) return from;
   const limit = task.process.rlimits[RLIMIT_FSIZE]!.soft;
   if (limit !== Number.POSITIVE_INFINITY && io.remaining > 0) {
-    const from = at === AT_POSITION ? Math.max(0, file.size()) : at;
-    if (from >= limit) return exceedsFileSize(task);
-    io.limit(limit - from);
+    const moved = task.restart?.moved ?? 0;
+    const start = from === AT_POSITION ? Math.max(0, file.size() - moved) : from;
+    if (start >= limit && moved === 0) return exceedsFileSize(task);
+    io.limit(Math.max(0, limit - start));
   }
-  const n = file.write(task, io, at);
-  if (n > 0 && offset === AT_POSITION && !file.sharedPosition) file.pos = at + n;
+  const part = append ? appendPart : writePart;
+  let n: number;
+  if (io.remaining > PART && file.divisible && !options.noWaitHere) {
+    n = inParts(task, file, io, from, part);
+    if (n === BLOCKED) {
+      task.restart!.from ??= from;
+      return n;
+    }
+  } else n = part(task, file, io, from);
+  // What was appended ends at the end.
+  if (n > 0 && own) file.pos = append ? file.size() : from + n;
   if (n > 0 && watching.count > 0) notifyFile(file, IN_MODIFY);
   if (n === -EAGAIN && !file.nonBlocking && !options.nowait && !options.noWaitHere)
     return waitForFile(task, file, WRITE_EVENTS, file.writeTimeoutNs);
   return n;
+}
+
+const writePart = (task: Task, file: File, io: Io, at: number): number => file.write(task, io, at);
+/** Others may append between two parts: none of it is overwritten. */
+function appendPart(task: Task, file: File, io: Io): number {
+  const end = file.size();
+  return end < 0 ? end : file.write(task, io, end);
 }
 
 /** A signal that a task brings on itself; it looks as if sent by itself (Linux send_sig). */

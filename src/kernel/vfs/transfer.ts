@@ -3,10 +3,11 @@
  *
  * Source: Linux fs/splice.c, by its behaviour. Bytes are read where reading takes nothing away (a seekable file at an
  * explicit offset, the front of a pipe) or only as many as the other side has room for, so that none get lost.
- * A long transfer runs in slices, between which other tasks get their turn.
+ * A long transfer runs in slices (slice.ts).
  */
 import { EAGAIN } from "../abi/errno.ts";
 import type { PipeFile } from "../ipc/pipe.ts";
+import { Slice } from "../slice.ts";
 import { BLOCKED } from "../syscall.ts";
 import type { Task } from "../task/task.ts";
 import type { File } from "./file.ts";
@@ -14,8 +15,6 @@ import { KernelIo } from "./io.ts";
 import { READ_EVENTS, readFile, WRITE_EVENTS, waitForFile, writeFile } from "./read-write.ts";
 
 const CHUNK = 1 << 17;
-/** Bytes moved before others get their turn. */
-const SLICE = 8 << 20;
 const chunk = new Uint8Array(CHUNK);
 const HERE = { noWaitHere: true };
 
@@ -32,7 +31,8 @@ export function holdFiles(task: Task, input: File, output: File): void {
  */
 export function copyFromFile(task: Task, input: File, from: number, output: File, to: number, count: number): number {
   let moved = task.restart?.moved ?? 0;
-  for (let slice = 0; moved < count; ) {
+  const slice = new Slice(task.kernel);
+  while (moved < count) {
     const n = input.read(task, new KernelIo(chunk, 0, Math.min(CHUNK, count - moved)), from + moved);
     if (n <= 0) return moved > 0 ? moved : n;
     const wrote = writeFile(task, output, new KernelIo(chunk, 0, n), to < 0 ? to : to + moved, HERE);
@@ -44,8 +44,7 @@ export function copyFromFile(task: Task, input: File, from: number, output: File
     }
     if (wrote <= 0) return moved > 0 ? moved : wrote;
     moved += wrote;
-    slice += wrote;
-    if (slice >= SLICE && moved < count) {
+    if (moved < count && slice.over) {
       holdFiles(task, input, output);
       task.progress().moved = moved;
       const result = task.giveWay();

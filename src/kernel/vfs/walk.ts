@@ -13,6 +13,7 @@ import { encodeName } from "../abi/bytes.ts";
 import { EAGAIN, EBADF, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV } from "../abi/errno.ts";
 import { AT_FDCWD, MAY_EXEC, NAME_MAX } from "../abi/fcntl.ts";
 import { S_IFDIR, S_IFLNK } from "../abi/stat.ts";
+import { perCall } from "../state/registry.ts";
 import { CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, type Credentials, capable } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
 import { Dentry, type Mount, type Path } from "./dentry.ts";
@@ -42,11 +43,13 @@ export const LAST_DOTDOT = 3;
 
 /** Links followed in one walk, at most. */
 const MAX_LINKS = 40;
+/**
+ * Components in one walk, at most, those of links included: a walk is done in one piece, and forty links of thousands of
+ * components each would keep everybody waiting. A path as long as it may be has half as many.
+ */
+const MAX_STEPS = 4096;
 const SLASH = 47;
 const DOT = 46;
-
-/** The inode that the last walk ended with a look-up of: its attributes may be taken from there (`getattrFresh`). */
-export const walked: { fresh: Inode | null } = { fresh: null };
 
 export function nameTooLong(name: string): boolean {
   if (name.length * 3 <= NAME_MAX) return false;
@@ -61,6 +64,8 @@ export class Walk {
   kind = LAST_NORM;
   /** The path demands a directory: slashes follow its last component. */
   trailing = false;
+  /** The inode whose look-up was the last thing done: its attributes may be taken from there (`getattrFresh`). */
+  fresh: Inode | null = null;
   private rootMount: Mount;
   private rootDentry: Dentry;
   private text = "";
@@ -68,6 +73,7 @@ export class Walk {
   /** What remains to be walked after the links that were followed. */
   private rests: string[] | null = null;
   private links = 0;
+  private steps = 0;
   /** Linux finds out about the root only when it needs it, which RESOLVE_NO_XDEV lets programs see. */
   private rootKnown = false;
   /** Directories need no search permission check. */
@@ -83,7 +89,6 @@ export class Walk {
     this.rootMount = root.mount;
     this.rootDentry = root.dentry;
     this.searchAll = capable(cred, CAP_DAC_OVERRIDE) || capable(cred, CAP_DAC_READ_SEARCH);
-    walked.fresh = null;
   }
 
   get path(): Path {
@@ -150,6 +155,7 @@ export class Walk {
       }
       let end = text.indexOf("/", pos);
       if (end < 0) end = text.length;
+      if (++this.steps > MAX_STEPS) return -ELOOP;
       let next = end;
       while (text.charCodeAt(next) === SLASH) next++;
       const length = end - pos;
@@ -199,7 +205,7 @@ export class Walk {
       if (this.flags & LOOKUP_NO_XDEV) return -EXDEV;
       this.mount = top.mount;
       this.dentry = top.dentry;
-      walked.fresh = null;
+      this.fresh = null;
     }
     return 0;
   }
@@ -212,7 +218,8 @@ export class Walk {
     if (known !== undefined) {
       if (!inode.revalidates || known.mountedHere > 0) return known;
       known.recent = true;
-      if (!last && known.trustedUntil !== 0 && known.trustedUntil > this.time()) return known;
+      const until = known.trustedUntil;
+      if (!last && until !== 0 && until > this.time() && until > inode.fs.distrustedUntil()) return known;
     }
     if (nameTooLong(name)) return -ENAMETOOLONG;
     const found = inode.lookup(name, this.task, known === undefined ? null : known.inode);
@@ -227,6 +234,7 @@ export class Walk {
     if (known !== undefined && known.inode === found) child = known;
     else {
       if (known !== undefined) {
+        dir.detach(known);
         if (known.inode.ino !== found.ino) known.deleted = true;
         if (known.inode.holders === 0) known.inode.forgotten();
       }
@@ -235,7 +243,7 @@ export class Walk {
     }
     const trust = inode.fs.trustDirectoriesNs;
     if (trust > 0 && found.type === S_IFDIR) child.trustedUntil = this.time() + trust;
-    if (last) walked.fresh = found;
+    if (last) this.fresh = found;
     return child;
   }
 
@@ -276,7 +284,7 @@ export class Walk {
       if (flags & LOOKUP_NO_XDEV && magic.mount !== this.mount) return -EXDEV;
       this.mount = magic.mount;
       this.dentry = magic.dentry;
-      walked.fresh = null;
+      this.fresh = null;
       return 1;
     }
     const target = link.inode.readlink(task);
@@ -330,3 +338,5 @@ export class Walk {
     return 0;
   }
 }
+
+perCall(Walk);

@@ -6,10 +6,13 @@
  *
  * Invariant: `watching.count` is the number of marks; a marked inode is held, so that its identity lasts.
  */
+import { O_PATH } from "../abi/fcntl.ts";
 import { S_IFDIR } from "../abi/stat.ts";
+import { persistent } from "../state/registry.ts";
 import type { Dentry } from "./dentry.ts";
 import type { File } from "./file.ts";
 import type { Inode } from "./inode.ts";
+import { serials } from "./serials.ts";
 
 export const IN_ACCESS = 1;
 export const IN_MODIFY = 2;
@@ -59,7 +62,6 @@ export class Watches {
 
 /** How many marks there are in all. */
 export const watching = { count: 0 };
-let lastCookie = 0;
 
 export function addMark(mark: Mark): void {
   mark.inode.watches ??= new Watches();
@@ -118,7 +120,7 @@ export function notifySelf(inode: Inode, mask: number): void {
 
 /** A rename: both directories hear of it with one cookie, and the file itself. */
 export function notifyMove(from: Dentry, oldName: string, to: Dentry, newName: string, subject: Inode): void {
-  const cookie = ++lastCookie;
+  const cookie = ++serials.lastCookie;
   notifyName(from, IN_MOVED_FROM, oldName, subject, cookie);
   notifyName(to, IN_MOVED_TO, newName, subject, cookie);
   notifySelf(subject, IN_MOVE_SELF);
@@ -127,7 +129,7 @@ export function notifyMove(from: Dentry, oldName: string, to: Dentry, newName: s
 /** The inode may have lost its last name and holder: its watchers are told and leave. */
 export function notifyIfGone(inode: Inode): void {
   const watches = inode.watches;
-  if (watches === null || inode.holders > watches.marks.length) return;
+  if (watches === null || inode.allHolders > watches.marks.length) return;
   const stat = inode.getattr();
   if (typeof stat !== "number" && stat.nlink > 0) return;
   send(inode, IN_DELETE_SELF, 0, "", false);
@@ -137,6 +139,12 @@ export function notifyIfGone(inode: Inode): void {
 /** The last reference to an open file is going. */
 export function notifyClose(file: File): void {
   if (file.path === null || file.inode === null) return;
-  if ((file.flags & 0o10000000) === 0)
-    notifyDentry(file.path.dentry, file.writable ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
+  if ((file.flags & O_PATH) === 0) notifyDentry(file.path.dentry, file.writable ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
 }
+
+persistent("mark", Mark);
+persistent("watches", Watches, {
+  reopen({ marks }) {
+    watching.count += marks.length;
+  },
+});

@@ -2,15 +2,23 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeFd, ftruncate, memfdCreate, pwrite } from "../../native/host.ts";
 import { HostPoller } from "../../native/poller.ts";
+import { checkpointConformance } from "../checkpoint-conformance.ts";
 import { platformConformance } from "../conformance.ts";
 import { type Context, REG, STOP_FAULT, STOP_SYSCALL } from "../platform.ts";
+import { nextStop } from "../testing/stops.ts";
 import { PtracePlatform } from "./ptrace.ts";
 
 for (const withoutFilter of [false, true])
   platformConformance(
     withoutFilter ? "ptrace without seccomp" : "ptrace",
-    (pollerFd) => new PtracePlatform({ emptyRoot: -1, namespaces: 0, pollerFd, withoutFilter }),
+    (pollerFd) => new PtracePlatform({ pollerFd, withoutFilter }),
     { deaf: true },
+  );
+
+for (const withoutFilter of [false, true])
+  checkpointConformance(
+    withoutFilter ? "ptrace without seccomp" : "ptrace",
+    (pollerFd) => new PtracePlatform({ pollerFd, withoutFilter }),
   );
 
 const STUB = 0x7fe000000000;
@@ -21,21 +29,15 @@ describe("a hostile guest on ptrace", () => {
   const poller = new HostPoller();
   let platform: PtracePlatform;
   beforeAll(() => {
-    platform = new PtracePlatform({ emptyRoot: -1, namespaces: 0, pollerFd: poller.fd });
+    platform = new PtracePlatform({ pollerFd: poller.fd });
   });
   afterAll(() => {
     platform.shutdown();
     poller.close();
   });
-  function next(): Context {
-    for (let i = 0; i < 50; i++) {
-      const ctx = platform.wait(100e6);
-      if (ctx) return ctx;
-    }
-    throw new Error("nothing stopped");
-  }
+  const next = (): Context => nextStop(platform);
   function guest(): Context {
-    const ctx = platform.createAddressSpace();
+    const ctx = platform.createAddressSpace(platform.ownHome);
     if (typeof ctx === "number") throw new Error(`no context: ${ctx}`);
     next();
     ctx.addressSpace.executor = ctx;
@@ -99,7 +101,7 @@ describe("a hostile guest on ptrace", () => {
       const ctx = guest();
       const space = ctx.addressSpace;
       expect(space.write(platform.scratch, new Uint8Array(length).fill(fill), 0, length)).toBe(length);
-      const mapped = space.map(DATA, PAGE, 1, true, { fd }, 0);
+      const mapped = space.map(DATA, PAGE, 1, true, { fd, readFd: fd }, 0);
       if (mapped === 0) {
         const seen = new Uint8Array(1);
         space.read(DATA, seen, 0, 1);
@@ -115,7 +117,7 @@ describe("a hostile guest on ptrace", () => {
       const own = memfdCreate(Buffer.from("other\0"), 1);
       ftruncate(own, PAGE);
       pwrite(own, Uint8Array.of(7), 1, 0);
-      expect(other.addressSpace.map(DATA, PAGE, 1, true, { fd: own }, 0)).toBe(0);
+      expect(other.addressSpace.map(DATA, PAGE, 1, true, { fd: own, readFd: own }, 0)).toBe(0);
       const seen = new Uint8Array(1);
       other.addressSpace.read(DATA, seen, 0, 1);
       expect(seen[0]).toBe(7);

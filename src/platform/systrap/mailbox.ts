@@ -10,6 +10,8 @@ export const OUT_OFFSET = 65536;
 export const OUT_SIZE = 65536;
 export const INFO_SIZE = 16384;
 export const GUEST_END = 0x7fe000000000;
+/** Where every stub has its mailbox. */
+export const MAILBOX_BASE = 0x7fe200000000;
 
 export const W_STATE = 0;
 export const W_STUB_SLEEPING = 1;
@@ -23,15 +25,14 @@ export const W_FAULT_CODE = 9;
 export const W_FAULT_ADDR = 10;
 export const W_FAULT_TRAPNO = 12;
 export const W_FAULT_ERROR = 13;
-export const W_NCOMMANDS = 15;
 export const W_RESULT = 16;
-export const W_TID = 18;
 export const W_REGS = 20;
+/** Words of registers that a stub fills in: to ss. */
+export const REGS_USED = 42;
 export const W_PREFETCH = 76;
 export const W_OUTS = 92;
-export const W_COMMANDS = 160;
-/** Words per command, segment. */
-export const COMMAND_WORDS = 16;
+export const W_COMMAND = 160;
+/** Words per segment. */
 export const SEGMENT_WORDS = 4;
 export const PREFETCH_MAX = 4;
 export const OUTS_MAX = 16;
@@ -41,11 +42,9 @@ export const STATE_EVENT = 1;
 export const STATE_REPLY = 2;
 export const STATE_EXITED = 3;
 
-export const EVENT_DONE = 6;
-
 export const REPLY_RESULT = 1;
 export const REPLY_REGS = 2;
-export const REPLY_COMMANDS = 3;
+export const REPLY_COMMAND = 3;
 export const REPLY_EXIT = 4;
 
 export const OP_MMAP = 1;
@@ -64,11 +63,17 @@ export const OP_SET_FS = 13;
 export const OP_SET_GS = 14;
 export const OP_GET_FS = 15;
 export const OP_GET_GS = 16;
-export const OP_LOAD = 17;
 export const OP_CAS = 18;
 export const OP_FETCH = 19;
 export const OP_FP_SIZE = 20;
 export const OP_COPY_IN = 21;
+export const OP_MMAP_MANY = 22;
+export const OP_STATE = 23;
+/** Where in the out area OP_STATE leaves the segment bases. */
+export const STATE_BASES = 16384;
+
+/** Bytes of one mapping in the out area, for OP_MMAP_MANY: address, length, offset, then protection and flags. */
+export const MAPPING_SIZE = 32;
 
 /** Byte offset of the prefetch table in the info page, and bytes per spec (three specs per call). */
 export const INFO_PREFETCH = 4096;

@@ -30,6 +30,17 @@ const gone = () => {
 };
 
 const KINDS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] as const;
+const passed = { status: { exitCode: 0, signal: 0 }, timedOut: false, stdout: "", stderr: "" };
+/** What startContainer hooks in the sandbox answer. */
+const inside = (result: object) => {
+  bench.launcher.onLaunch = (sandbox) => {
+    sandbox.answers.hook = () => ({ ...passed, ...result });
+  };
+};
+const hookRequests = () =>
+  bench.launcher.last.requests
+    .filter(({ method }) => method === "hook")
+    .map(({ params }) => params as { hook: { path: string; args: string[] }; state: string });
 
 describe("runtime-spec: hooks", () => {
   test("each kind at its point, in order, with the state of that moment (row 19)", async () => {
@@ -44,24 +55,33 @@ describe("runtime-spec: hooks", () => {
       ]),
     );
     bench.writeSpec({ hooks: all, annotations: { key: "value" } });
+    inside({});
     await create();
     expect(written("order")).toBe(
       "prestart1 prestart2 createRuntime1 createRuntime2 createContainer1 createContainer2 ",
     );
     await containers.start("c");
-    expect(written("order")).toEndWith("startContainer1 startContainer2 poststart1 poststart2 ");
+    expect(written("order")).toEndWith("createContainer2 poststart1 poststart2 ");
+    // Those are the sandbox's to run.
+    expect(hookRequests().map(({ hook }) => [hook.path, ...hook.args])).toEqual([
+      [path, "hook", "startContainer1"],
+      [path, "hook", "startContainer2"],
+    ]);
+    expect(bench.launcher.last.requests.at(-1)?.method).toBe("start");
     await bench.launcher.last.kill();
     await containers.delete("c", false);
     expect(written("order")).toEndWith("poststop1 poststop2 ");
 
     const { pid } = bench.launcher.last.ref;
     const common = { ociVersion: "1.0.2", id: "c", bundle: bench.bundle, annotations: { key: "value" } };
-    const states = KINDS.map((kind) => JSON.parse(written(`state-${kind}1`)));
+    const states = KINDS.map((kind) =>
+      JSON.parse(kind === "startContainer" ? hookRequests()[0]!.state : written(`state-${kind}1`)),
+    );
     expect(states).toEqual([
       { ...common, status: "creating", pid },
       { ...common, status: "creating", pid },
       { ...common, status: "creating", pid },
-      { ...common, status: "created", pid },
+      { ...common, status: "created", pid: 1 },
       { ...common, status: "running", pid },
       { ...common, status: "stopped", pid: 0 },
     ]);
@@ -88,7 +108,36 @@ describe("runtime-spec: hooks", () => {
     expect(env.some((each) => each.startsWith("PATH=") || each.startsWith("HOME="))).toBe(false);
   });
 
-  for (const kind of ["prestart", "createRuntime", "createContainer", "startContainer"] as const)
+  const failures: [string, object, string][] = [
+    [
+      "exits with a status",
+      { status: { exitCode: 3, signal: 0 }, stdout: "out\n", stderr: "err\n" },
+      "exit status 3, stdout: out, stderr: err",
+    ],
+    ["is killed", { status: { exitCode: 137, signal: 9 } }, "signal: 9, stdout: , stderr: "],
+    [
+      "takes too long",
+      { status: { exitCode: 137, signal: 9 }, timedOut: true },
+      "timeout executing hook: it took longer than 7 s, stdout: , stderr: ",
+    ],
+  ];
+  for (const [what, result, message] of failures)
+    test(`a startContainer hook that ${what} destroys the container and is the error (rows 19, 40)`, async () => {
+      const poststop = script("stop-hook", `touch ${out("stopped")}`);
+      const hook = { path: "/in/the/container", timeout: 7 };
+      bench.writeSpec({ hooks: { startContainer: [hook, hook], poststop: [{ path: poststop }] } });
+      inside(result);
+      await create();
+      await expect(containers.start("c")).rejects.toThrow(
+        `error running startContainer hook #0 (/in/the/container): ${message}`,
+      );
+      gone();
+      expect(hookRequests().length).toBe(1);
+      expect(bench.launcher.last.requests.some(({ method }) => method === "start")).toBe(false);
+      expect(existsSync(out("stopped"))).toBe(true);
+    });
+
+  for (const kind of ["prestart", "createRuntime", "createContainer"] as const)
     test(`a failing ${kind} destroys the container and is the error, with its output (rows 19, 40)`, async () => {
       const path = script("bad", `echo to-stdout; echo to-stderr >&2; exit 3`);
       const after = script("after-hook", `touch ${out("after")}`);

@@ -1,10 +1,11 @@
 /**
- * The OCI hooks of config.json: executables of the host that are told of a container's life.
+ * The OCI hooks of config.json: executables that are told of a container's life.
  *
  * Source: runtime-spec config.md, "POSIX-platform Hooks". prestart, createRuntime, poststart and poststop run in the
- * runtime's namespaces, createContainer and startContainer in the container's, as far as a guest kernel shares them with
- * the host: its sandbox's network, UTS and IPC namespaces. Their mount namespace cannot be the container's (it is inside
- * the guest kernel): paths of hooks are always the host's.
+ * runtime's namespaces. startContainer hooks are programs of the container and run in its kernel, as its process would
+ * (src/boot/hooks.ts). createContainer hooks are programs of the runtime that run in the container's namespaces, as far
+ * as a guest kernel shares these with the host: its sandbox's network, UTS and IPC namespaces. The container's mounts are
+ * inside the guest kernel: such a hook sees the host's files, and pids.
  */
 import { definePlugin } from "../../core/plugin.ts";
 
@@ -26,9 +27,9 @@ export default definePlugin({
       const hooks = container.spec.hooks?.createContainer;
       if (any(hooks)) await run("createContainer", hooks!, container);
     });
-    host.on("container:starting", async ({ container }) => {
+    host.on("container:starting", async ({ container, sandbox }) => {
       const hooks = container.spec.hooks?.startContainer;
-      if (any(hooks)) await run("startContainer", hooks!, container);
+      if (any(hooks)) await (await import("./run-inside.ts")).runInside(hooks!, container, sandbox);
     });
     host.on("container:started", async ({ container }) => {
       const hooks = container.spec.hooks?.poststart;

@@ -11,14 +11,16 @@ const OUTPUT_GRACE_MS = 200;
 /** How often it is asked whether the container is still wanted. */
 const WATCH_MS = 100;
 
-export type HookKind = keyof Hooks;
+const EPERM = 1;
+
+/** Those that are programs of the host. */
+export type HookKind = Exclude<keyof Hooks, "startContainer">;
 
 /** The status that the state on a hook's input has, where it is not the container's own. */
 const STATUS: Readonly<Record<HookKind, OciState["status"]>> = {
   prestart: "creating",
   createRuntime: "creating",
   createContainer: "creating",
-  startContainer: "created",
   poststart: "running",
   poststop: "stopped",
 };
@@ -42,7 +44,7 @@ export async function runEach(kind: HookKind, hooks: readonly Hook[], container:
 }
 
 async function runOne(kind: HookKind, index: number, hook: Hook, container: ContainerView): Promise<void> {
-  const inContainer = kind === "createContainer" || kind === "startContainer";
+  const inContainer = kind === "createContainer";
   const state: OciState = { ...container.state, status: STATUS[kind] };
   const fail = (reason: string, cause?: unknown) =>
     new RuntimeError("hook", `error running ${kind} hook #${index} (${hook.path}): ${reason}`, {
@@ -52,10 +54,9 @@ async function runOne(kind: HookKind, index: number, hook: Hook, container: Cont
     });
   // args is the whole argv; the first of it need not be the path.
   const [argv0 = hook.path, ...args] = hook.args ?? [];
-  const start = () =>
+  const start = (by: readonly string[] = []) =>
     Bun.spawn({
-      cmd: [hook.path, ...args],
-      argv0,
+      ...(by.length === 0 ? { cmd: [hook.path, ...args], argv0 } : { cmd: [...by, hook.path, argv0, ...args] }),
       // Exactly as given: nothing of ours.
       env: Object.fromEntries((hook.env ?? []).map(pair)),
       cwd: container.bundle,
@@ -133,9 +134,12 @@ function collect(stream: ReadableStream<Uint8Array>): { text(): Promise<string> 
   };
 }
 
-/** Starts a process while this thread is in the sandbox's network, UTS and IPC namespaces. */
-async function inNamespacesOf<T>(pid: number, start: () => T): Promise<T> {
-  const { hostCalls } = await import("../../native/host-calls.ts");
+/**
+ * Starts a process while this thread is in the sandbox's network, UTS and IPC namespaces. An ordinary user may not enter
+ * them from here: for it `start` is given the beginning of a command line that does.
+ */
+async function inNamespacesOf<T>(pid: number, start: (by?: readonly string[]) => T): Promise<T> {
+  const { enterProgram, hostCalls } = await import("../../native/host-calls.ts");
   const left: number[] = [];
   const opened: number[] = [];
   try {
@@ -145,6 +149,7 @@ async function inNamespacesOf<T>(pid: number, start: () => T): Promise<T> {
       const there = openSync(`/proc/${pid}/ns/${kind}`, "r");
       opened.push(there);
       const result = hostCalls.joinNamespace(there);
+      if (result === -EPERM && left.length === 0) return start([enterProgram(), `${pid}`]);
       if (result < 0) throw new Error(`cannot enter the sandbox's ${kind} namespace (errno ${-result})`);
       left.push(back);
     }

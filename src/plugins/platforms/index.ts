@@ -1,4 +1,4 @@
-/** The platforms as the command line knows them; each is a plugin, so that one can be left out. */
+/** The platforms as the command line knows them; each is a plugin, so that one can be left out, or another added. */
 import { existsSync, readFileSync } from "node:fs";
 import { definePlugin } from "../../core/plugin.ts";
 
@@ -12,6 +12,7 @@ export const systrap = definePlugin({
       missing: () => (hasTrapAction() ? null : "the host's seccomp has no trap action"),
     });
   },
+  sandboxModule: () => import("./systrap.ts"),
 });
 
 export const ptrace = definePlugin({
@@ -24,6 +25,7 @@ export const ptrace = definePlugin({
       missing: () => (tracingForbidden() ? "the host forbids tracing (kernel.yama.ptrace_scope is 3)" : null),
     });
   },
+  sandboxModule: () => import("./ptrace.ts"),
 });
 
 function tracingForbidden(): boolean {

@@ -1,4 +1,5 @@
 # run: bash
+# ends: 4
 # Signals in the shell: traps, EXIT, ERR, DEBUG, wait interrupted, kill -0, group kills, ignored signals in children.
 trap 'echo usr1' USR1; kill -USR1 $$; kill -USR1 $BASHPID
 trap 'echo term' TERM; kill $$; trap - TERM

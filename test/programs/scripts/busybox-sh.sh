@@ -1,5 +1,6 @@
 # run: busybox sh
 # needs: busybox-static
+# ends: 9
 # A tour through the shell itself: expansion, loops, functions, pipes, here-documents, traps, job waits, redirections.
 set -u
 echo "args $# home ${HOME:-none}"

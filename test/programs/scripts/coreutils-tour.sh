@@ -1,4 +1,5 @@
 # run: bash
+# ends: 1
 # One after the other, what scripts use from coreutils.
 printf 'b 2\na 10\nc 1\n' > t
 sort t; sort -k2n t; sort -R t | wc -l; tac t; nl t; cut -d' ' -f2 t; tr ' ' _ < t; rev t 2>/dev/null; uniq -c <(printf 'a\na\nb\n')

@@ -1,5 +1,6 @@
 // run: node
 // needs: nodejs
+// ends: 6
 // child_process, fs, streams, timers, crypto, zlib, unix sockets.
 const cp = require("child_process"), fs = require("fs"), net = require("net"), crypto = require("crypto"), zlib = require("zlib"), { pipeline } = require("stream/promises");
 const exit = (c) => new Promise((ok) => c.on("close", (code, signal) => ok([code, signal])));

@@ -1,5 +1,6 @@
 # run: perl
 # needs: perl
+# ends: 5
 # Perl: fork, pipes, signals, sockets, files, sorting, regular expressions, sprintf, local time.
 use strict; use warnings; use POSIX qw(:sys_wait_h strftime); use Socket; use File::Temp; use File::Find; use Fcntl qw(:flock SEEK_SET); use IO::Handle; use Time::HiRes qw(usleep time);
 $| = 1;

@@ -7,7 +7,8 @@
  */
 import { EACCES } from "../../abi/errno.ts";
 import { CGROUP2_SUPER_MAGIC } from "../../abi/stat.ts";
-import type { Kernel } from "../../kernel.ts";
+import type { Container } from "../../container.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { rangeList } from "../proc/status.ts";
 import { PseudoDirectory } from "../pseudo/directory.ts";
@@ -20,25 +21,33 @@ const bytes = (n: number): string => (n === Number.POSITIVE_INFINITY ? "max" : S
 const count = (n: number): string => (n === Number.POSITIVE_INFINITY ? "max" : String(n));
 
 export class CgroupFs extends PseudoFs {
-  override readonly root = new PseudoDirectory(this, 0o755);
+  override root!: PseudoDirectory;
 
-  constructor(kernel: Kernel) {
-    super(kernel, "cgroup2", CGROUP2_SUPER_MAGIC);
-    const { cgroup } = kernel;
+  constructor(private readonly container: Container) {
+    super(container.kernel, "cgroup2", CGROUP2_SUPER_MAGIC);
+    this.grow();
+  }
+
+  protected override grow(): void {
+    this.root = new PseudoDirectory(this, 0o755);
+    const { container } = this;
+    const { cgroup } = container;
     const { limits } = cgroup;
     this.file("cgroup.controllers", () => "cpuset cpu memory pids\n");
     this.setting("cgroup.subtree_control", () => "");
     this.file("cgroup.type", () => "domain\n");
     this.file(
       "cgroup.events",
-      () => `populated ${kernel.processes.size > 0 ? 1 : 0}\nfrozen ${kernel.paused ? 1 : 0}\n`,
+      () => `populated ${container.processes.size > 0 ? 1 : 0}\nfrozen ${container.frozen ? 1 : 0}\n`,
     );
     this.file("cgroup.stat", () => "nr_descendants 0\nnr_dying_descendants 0\n");
     this.setting("cgroup.max.depth", () => "max\n");
     this.setting("cgroup.max.descendants", () => "max\n");
-    this.setting("cgroup.freeze", () => `${kernel.paused ? 1 : 0}\n`);
-    this.setting("cgroup.procs", () => list([...kernel.processes.keys()]));
-    this.setting("cgroup.threads", () => list([...kernel.tasks.keys()]));
+    this.setting("cgroup.freeze", () => `${container.frozen ? 1 : 0}\n`);
+    this.setting("cgroup.procs", ({ pids }) => list([...container.processes].map((process) => pids.pidOf(process))));
+    this.setting("cgroup.threads", ({ pids }) =>
+      list([...container.processes].flatMap(({ tasks }) => tasks.map((task) => pids.tidOf(task)))),
+    );
 
     this.setting("memory.max", () => `${bytes(limits.memory)}\n`);
     this.setting("memory.high", () => "max\n");
@@ -63,7 +72,7 @@ export class CgroupFs extends PseudoFs {
     this.file("cpuset.mems.effective", () => "0\n");
 
     this.setting("pids.max", () => `${count(limits.tasks)}\n`);
-    this.file("pids.current", () => `${kernel.tasks.size}\n`);
+    this.file("pids.current", () => `${container.tasks}\n`);
     this.file("pids.events", () => `max ${cgroup.tasksRefused}\n`);
   }
 
@@ -80,3 +89,5 @@ const list = (ids: number[]): string =>
     .sort((a, b) => a - b)
     .map((id) => `${id}\n`)
     .join("");
+
+persistent("cgroup-fs", CgroupFs);

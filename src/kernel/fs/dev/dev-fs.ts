@@ -6,6 +6,7 @@
  */
 import { makedev, S_IFCHR } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import type { NewNode } from "../../vfs/inode.ts";
 import { Tmpfs, type TmpfsOptions } from "../tmpfs/tmpfs.ts";
 
@@ -46,3 +47,5 @@ export class DevFs extends Tmpfs {
     for (const [name, mode] of Object.entries(DIRECTORIES)) this.root.mkdir(name, node(mode));
   }
 }
+
+persistent("devfs", DevFs);

@@ -3,11 +3,14 @@
  *
  * Source: null(4), full(4), random(4). Random bytes are the host kernel's.
  */
-import { closeFd, ftruncate, getrandom, memfdCreate } from "../../../native/host.ts";
+import { closeOfUser, guestMemfd, ofUser } from "../../../native/guest-descriptors.ts";
+import { ftruncate, getrandom } from "../../../native/host.ts";
 import type { HostMemory } from "../../../platform/platform.ts";
 import { encodeCString } from "../../abi/bytes.ts";
-import { EFAULT, EINVAL, ENODEV, ENOSPC, ENOTTY, EPERM } from "../../abi/errno.ts";
+import { EFAULT, EINVAL, ENODEV, ENOSPC, ENOTTY, EPERM, errnoName } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
+import { loadPieces, type Piece, storePieces } from "../../state/pieces.ts";
+import { persistent } from "../../state/registry.ts";
 import { CAP_SYS_ADMIN, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
@@ -47,9 +50,35 @@ const ZEROES = new Uint8Array(65536);
 /** A mapping may begin anywhere in the device: the memory behind it is as long as an address space. */
 const MAPPING_SIZE = 2 ** 46;
 
+/** What a mapping begins in; a private one takes no more of it than it changes. */
+class ZeroMemory implements HostMemory {
+  constructor(
+    readonly uid: number,
+    readonly fd: number,
+  ) {}
+  static make(uid: number): ZeroMemory | number {
+    const fd = ofUser(uid, guestMemfd(NAME, 1));
+    if (fd < 0) return fd;
+    if (ftruncate(fd, MAPPING_SIZE) >= 0) return new ZeroMemory(uid, fd);
+    closeOfUser(fd);
+    return -ENODEV;
+  }
+  get readFd(): number {
+    return this.fd;
+  }
+}
+const NAME = encodeCString("zero");
+
 class ZeroFile extends NullFile {
   /** Memory of its mappings, each one's own. */
-  private readonly mapped: number[] = [];
+  private readonly mapped: ZeroMemory[] = [];
+  constructor(
+    flags: number,
+    path: Path,
+    private readonly uid: number,
+  ) {
+    super(flags, path);
+  }
 
   override read(_task: Task, io: Io): number {
     let done = 0;
@@ -63,21 +92,14 @@ class ZeroFile extends NullFile {
     return done;
   }
   override mapMemory(): HostMemory | number {
-    const fd = memfdCreate(NAME, 1);
-    if (fd < 0) return fd;
-    const result = ftruncate(fd, MAPPING_SIZE);
-    if (result < 0) {
-      closeFd(fd);
-      return -ENODEV;
-    }
-    this.mapped.push(fd);
-    return { fd };
+    const memory = ZeroMemory.make(this.uid);
+    if (typeof memory !== "number") this.mapped.push(memory);
+    return memory;
   }
   override onRelease(): void {
-    for (const fd of this.mapped) closeFd(fd);
+    for (const { fd } of this.mapped) closeOfUser(fd);
   }
 }
-const NAME = encodeCString("zero");
 
 class FullFile extends ZeroFile {
   override write(_task: Task, io: Io): number {
@@ -132,8 +154,26 @@ class RandomFile extends NullFile {
 export function registerMemoryDevices(kernel: Kernel): void {
   const { devices } = kernel;
   devices.registerChar(1, 3, (path, flags) => new NullFile(flags, path));
-  devices.registerChar(1, 5, (path, flags) => new ZeroFile(flags, path));
-  devices.registerChar(1, 7, (path, flags) => new FullFile(flags, path));
+  devices.registerChar(1, 5, (path, flags, task) => new ZeroFile(flags, path, task.cred.fsuid));
+  devices.registerChar(1, 7, (path, flags, task) => new FullFile(flags, path, task.cred.fsuid));
   devices.registerChar(1, 8, (path, flags) => new RandomFile(flags, path));
   devices.registerChar(1, 9, (path, flags) => new RandomFile(flags, path));
 }
+
+persistent("null-file", NullFile);
+persistent("zero-memory", ZeroMemory, {
+  as: {
+    fd: {
+      save: (fd: number, _memory, { sink }) => storePieces(fd, sink),
+      restore(pieces: Piece[], { uid }, { host }) {
+        const made = ZeroMemory.make(uid);
+        if (typeof made === "number") throw new Error(`a mapping of /dev/zero: ${errnoName(-made)}`);
+        loadPieces(made.fd, pieces, host.pages);
+        return made.fd;
+      },
+    },
+  },
+});
+persistent("zero-file", ZeroFile);
+persistent("full-file", FullFile);
+persistent("random-file", RandomFile);

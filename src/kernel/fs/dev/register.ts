@@ -1,4 +1,5 @@
 /** Drivers and file system types that every sandbox has: boot calls both before the first mount. */
+import { EINVAL } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
 import { registerTerminals } from "../../tty/devices.ts";
 import { DevPts } from "../devpts/devpts.ts";
@@ -14,8 +15,13 @@ export function registerDevices(kernel: Kernel): void {
 
 export function registerPseudoFileSystems(kernel: Kernel): void {
   const types = kernel.fileSystemTypes;
-  types.set("proc", { make: () => new ProcFs(kernel) });
+  types.set("proc", {
+    make: (kernel, _source, _options, container) => (container === null ? -EINVAL : new ProcFs(kernel, container.pids)),
+  });
   types.set("sysfs", { make: () => new SysFs(kernel) });
   types.set("devtmpfs", { make: () => new DevFs(kernel) });
-  types.set("devpts", { make: (_kernel, _source, options) => DevPts.fromOptions(kernel, options) });
+  types.set("devpts", {
+    make: (_kernel, _source, options, container) =>
+      container === null ? -EINVAL : DevPts.fromOptions(container, options),
+  });
 }

@@ -1,19 +1,21 @@
 /**
  * devpts: the nodes of pseudo terminals, /dev/pts/N, and ptmx.
  *
- * Source: pts(4), Linux Documentation/filesystems/devpts.rst. Gaps: all instances show the same terminals.
+ * Source: pts(4), Linux Documentation/filesystems/devpts.rst. Gap: all instances of a container show the same terminals.
  */
 import { EINVAL, ENOENT, EPERM } from "../../abi/errno.ts";
 import { DEVPTS_SUPER_MAGIC, makedev, S_IFCHR } from "../../abi/stat.ts";
-import type { Kernel } from "../../kernel.ts";
+import type { Container } from "../../container.ts";
+import { persistent, remade } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { HostTty } from "../../tty/host-tty.ts";
 import { openMaster, PtySlave } from "../../tty/pty.ts";
+import type { PtyTable } from "../../tty/pty-table.ts";
 import { Dentry, type Path } from "../../vfs/dentry.ts";
 import type { File } from "../../vfs/file.ts";
 import type { AttrChanges, Inode, Stat } from "../../vfs/inode.ts";
 import { type ComputedEntry, PseudoDirectory } from "../pseudo/directory.ts";
-import { type Owner, PseudoFs, PseudoInode } from "../pseudo/node.ts";
+import { byPlace, type Owner, PseudoFs, PseudoInode } from "../pseudo/node.ts";
 
 export interface DevPtsOptions {
   /** Group and mode of new terminals; by default the opener's group and 0620. */
@@ -24,24 +26,31 @@ export interface DevPtsOptions {
 
 /** Inode numbers: 1 the root, 2 ptmx, from 3 on the terminals, as on Linux. */
 const FIRST_INO = 3;
+const PTMX_MODE = 0o666;
 
 export class DevPts extends PseudoFs {
-  override readonly root: PtsDirectory;
+  override root!: PtsDirectory;
   readonly options: string;
+  readonly ptys: PtyTable;
 
   constructor(
-    kernel: Kernel,
+    container: Container,
     readonly settings: DevPtsOptions = {},
   ) {
-    super(kernel, "devpts", DEVPTS_SUPER_MAGIC);
-    const { gid, mode = 0o620, ptmxMode = 0o666 } = settings;
+    super(container.kernel, "devpts", DEVPTS_SUPER_MAGIC);
+    this.ptys = container.ptys;
+    const { gid, mode = 0o620, ptmxMode = PTMX_MODE } = settings;
     this.options = `${gid === undefined ? "" : `gid=${gid},`}mode=${mode.toString(8)},ptmxmode=${ptmxMode.toString(8).padStart(3, "0")}`;
+    this.grow();
+  }
+
+  protected override grow(): void {
     this.root = new PtsDirectory(this);
-    this.root.add("ptmx", new PtmxInode(this, ptmxMode));
+    this.root.add("ptmx", new PtmxInode(this, this.settings.ptmxMode ?? PTMX_MODE));
   }
 
   /** From mount options as in "gid=5,mode=620,ptmxmode=0666,newinstance". */
-  static fromOptions(kernel: Kernel, options: readonly string[]): DevPts | number {
+  static fromOptions(container: Container, options: readonly string[]): DevPts | number {
     const settings: DevPtsOptions = {};
     for (const option of options) {
       const [name, value = ""] = option.split("=", 2);
@@ -53,7 +62,7 @@ export class DevPts extends PseudoFs {
       else if (name === "ptmxmode") settings.ptmxMode = number & 0o777;
       else if (name !== "uid" && name !== "max") return -EINVAL;
     }
-    return new DevPts(kernel, settings);
+    return new DevPts(container, settings);
   }
 
   /** The place of a terminal below a mount of this file system. */
@@ -75,7 +84,7 @@ class PtsDirectory extends PseudoDirectory {
     super(fs, 0o755);
   }
   terminal(index: number): PtsInode | null {
-    const tty = this.fs.kernel.ptys.get(index);
+    const tty = this.fs.ptys.get(index);
     if (!(tty instanceof PtySlave || tty instanceof HostTty)) return null;
     return tty instanceof PtySlave && !tty.masterOpen ? null : new PtsInode(this.fs, tty);
   }
@@ -84,7 +93,7 @@ class PtsDirectory extends PseudoDirectory {
     return this.terminal(Number(name)) ?? -ENOENT;
   }
   protected override *listComputed(_task: Task, from: number): Iterable<ComputedEntry> {
-    for (const [index] of this.fs.kernel.ptys.entries(from))
+    for (const [index] of this.fs.ptys.entries(from))
       if (this.terminal(index) !== null)
         yield { key: index, name: String(index), ino: FIRST_INO + index, type: S_IFCHR };
   }
@@ -94,7 +103,10 @@ class PtsDirectory extends PseudoDirectory {
 }
 
 class PtmxInode extends PseudoInode {
-  constructor(fs: DevPts, mode: number) {
+  constructor(
+    override readonly fs: DevPts,
+    mode: number,
+  ) {
     super(fs, S_IFCHR, mode);
   }
   override getattr(): Stat | number {
@@ -102,7 +114,7 @@ class PtmxInode extends PseudoInode {
     return typeof attr === "number" ? attr : { ...attr, rdev: makedev(5, 2) };
   }
   override open(path: Path, flags: number, task: Task): File | number {
-    return openMaster(this.fs.kernel, path, flags, task);
+    return openMaster(this.fs.ptys, path, flags, task);
   }
 }
 
@@ -139,3 +151,8 @@ class PtsInode extends PseudoInode {
     return this.tty.open(path, flags, task);
   }
 }
+
+persistent("devpts", DevPts);
+remade("pts-directory", PtsDirectory, byPlace());
+remade("ptmx-inode", PtmxInode, byPlace());
+persistent("pts-inode", PtsInode);

@@ -1,12 +1,15 @@
 /**
  * Inodes of a host directory file system: a host inode number, and the place (directory and name) to reach it by.
+ * `ino` is what guests see: the host's number as of when the node was made, which it keeps when the kernel is restored where
+ * the file has another one.
  *
  * Invariant: while a node is held it is the only one for its host inode (HostDevice.nodes). `fd` is a directory's O_PATH
  * descriptor, which the file system may close at any time to open another; `readFd` and `writeFd` of a regular file live
  * as long as somebody has it open.
  */
 
-import { chmodHost, createRegular, openDirectory, openRegular, ST, statHost } from "../../../native/files.ts";
+import { chmodHost, createRegular, openDirectory, openRegular, reopen } from "../../../native/files.ts";
+import { closeOfUser, guestMemfd, ofUser, ownerOf } from "../../../native/guest-descriptors.ts";
 import {
   closeFd,
   fchownat,
@@ -39,26 +42,94 @@ import {
   EROFS,
   ESTALE,
   EXDEV,
+  errnoName,
 } from "../../abi/errno.ts";
-import { AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_PATH, UTIME_OMIT } from "../../abi/fcntl.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_REMOVEDIR,
+  AT_SYMLINK_NOFOLLOW,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  RENAME_EXCHANGE,
+  UTIME_OMIT,
+} from "../../abi/fcntl.ts";
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from "../../abi/stat.ts";
 import { openFifo } from "../../ipc/pipe.ts";
+import type { Stored } from "../../state/host.ts";
+import { loadMemoryFile } from "../../state/memory-file.ts";
+import { persistent } from "../../state/registry.ts";
+import type { Restore } from "../../state/restore.ts";
+import type { Save } from "../../state/save.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
 import { openDevice } from "../../vfs/devices.ts";
 import type { File } from "../../vfs/file.ts";
-import { type AttrChanges, Inode, type NewNode, type Ownership, type Stat } from "../../vfs/inode.ts";
+import type { HostStat } from "../../vfs/host-stat.ts";
+import {
+  type AttrChanges,
+  FileState,
+  Inode,
+  type NewNode,
+  type Ownership,
+  type Stat,
+  type Timespec,
+} from "../../vfs/inode.ts";
+import { ReadOnlyTwin } from "../../vfs/read-only-twin.ts";
 import { HostDirectoryFile, HostFile } from "./file.ts";
-import { cname, EMPTY_NAME, type HostDevice, type HostFs } from "./host-fs.ts";
+import type { HostDevice } from "./host-device.ts";
+import { cname, EMPTY_NAME, type HostFs } from "./host-fs.ts";
 
-const O_RDONLY = 0;
-const O_WRONLY = 1;
-const O_RDWR = 2;
 const XATTR_MAX = 65536;
+/** In a restored kernel, of what nobody has looked at yet: its name leads to it. */
+const UNKNOWN = -1;
+/** In a restored kernel, of what no name leads to. */
+const GONE = -2;
+
+/** Of a path in a message. */
+const PATH_SHOWN = 4096;
+const isName = (name: string): boolean =>
+  name !== "" && name !== "." && name !== ".." && name.length <= NAME_MAX && !/[/\0]/.test(name);
+
+/** What a saved kernel has of a held file. */
+interface SavedFile {
+  /** Of an open one. */
+  readonly size?: number;
+  readonly mtime?: Timespec;
+  /** No name led to it. */
+  readonly gone?: { readonly attributes?: Stat; readonly content?: Stored };
+}
+/** In a restored kernel, until they have been opened again. */
+const savedFiles = new WeakMap<HostNode, SavedFile>();
+const owners = new WeakMap<Mapped, number>();
+const NAME_MAX = 255;
+const MFD_CLOEXEC = 1;
+const MEMORY_NAME = encodeCString("runts-file");
 
 /** A host descriptor that guests may map. */
 class Mapped implements HostMemory {
-  constructor(readonly fd: number) {}
+  private readonly twin: ReadOnlyTwin | null;
+  constructor(
+    public fd: number,
+    writes: boolean,
+  ) {
+    this.twin = writes ? new ReadOnlyTwin() : null;
+  }
+  get readFd(): number {
+    return this.twin === null ? this.fd : this.twin.of(this.fd);
+  }
+  /** In a restored kernel, once: the user whose descriptor this was. */
+  takeOwner(): number {
+    const uid = owners.get(this) ?? 0;
+    owners.delete(this);
+    return uid;
+  }
+  /** `own`: the descriptor too, not only what was made of it. */
+  close(own: boolean): void {
+    if (own && this.fd >= 0) closeOfUser(this.fd);
+    this.twin?.close();
+  }
 }
 
 export class HostNode extends Inode implements Ownership {
@@ -70,43 +141,127 @@ export class HostNode extends Inode implements Ownership {
   /** Directories: O_PATH descriptor, -1 when closed. */
   fd = -1;
   fdRecent = false;
+  /** A directory that has been removed: its descriptor goes when nobody is in it. */
+  private removed = false;
   /** Regular files: descriptors for reading and for reading and writing, with what is mapped through them. */
   private read: Mapped | null = null;
   private write: Mapped | null = null;
   private writeOnly = false;
   /** Open files that use them. */
   private users = 0;
+  /** The host's inode number, or UNKNOWN, or GONE. */
+  private hostIno: number;
+  /** Attributes of what no name of the host leads to since a restore; contents are in a memory file. */
+  private kept: Stat | null = null;
+  /** What was open was not there any more at a restore: it is stale. */
+  lost = false;
 
   constructor(
     readonly fs: HostFs,
-    readonly device: HostDevice,
+    public device: HostDevice,
     public parent: HostNode | null,
     public name: string,
-    out: Float64Array,
+    seen: HostStat,
   ) {
     super();
-    this.ino = out[ST.ino]!;
-    this.type = out[ST.mode]! & S_IFMT;
-    this.update(out);
+    this.hostIno = seen.ino;
+    this.ino = device.inoOf(seen.ino);
+    this.type = seen.type;
+    this.update(seen);
   }
 
-  private update(out: Float64Array): void {
-    this.mode = out[ST.mode]!;
-    this.uid = out[ST.uid]!;
-    this.gid = out[ST.gid]!;
+  private update(seen: HostStat): void {
+    this.mode = seen.mode;
+    this.uid = seen.uid;
+    this.gid = seen.gid;
   }
 
   // Identity.
 
+  /** In a restored kernel: what was looked at last is what it stands for. */
+  adopt(): void {
+    const { fs } = this;
+    this.device = fs.deviceSeen(this.device);
+    this.hostIno = fs.seen.ino;
+    this.device.show(this.hostIno, this.ino);
+    this.update(fs.seen);
+  }
+  /** There it stands for what has its name now. 0 or -errno. */
+  private identify(): number {
+    if (this.hostIno >= 0) return 0;
+    if (this.hostIno === GONE || this.parent === null) return -ENOENT;
+    const above = this.parent.directory();
+    if (above < 0) return above;
+    const { seen } = this.fs;
+    const result = seen.read(above, cname(this.name));
+    if (result < 0) return result;
+    if (seen.type !== this.type) return -ENOENT;
+    this.adopt();
+    return 0;
+  }
+
+  override hold(): void {
+    super.hold();
+    this.state!.holders++;
+  }
+  override letGo(): void {
+    const state = this.state!;
+    if (--state.holders === 0) this.device.files?.drop(this.hostIno, state);
+    super.letGo();
+  }
   protected override onHeld(): void {
-    this.device.nodes.set(this.ino, this);
+    if (this.identify() === 0) this.device.nodes.set(this.hostIno, this);
+    this.state = this.makeState();
+  }
+  protected override findState(): FileState | null {
+    return this.state ?? (this.identify() < 0 ? null : this.device.files!.find(this.hostIno));
+  }
+  protected override makeState(): FileState {
+    this.state ??= this.identify() < 0 ? new FileState() : null;
+    return this.state ?? this.device.files!.make(this.hostIno);
+  }
+  override get allHolders(): number {
+    return this.findState()?.holders ?? 0;
+  }
+  override get identity(): object {
+    return this.state ?? this;
   }
   override forgotten(): void {
     this.evict();
   }
   override evict(): void {
+    this.state = null;
     if (this.users === 0) this.closeFiles();
-    if (this.device.nodes.get(this.ino) === this) this.device.nodes.delete(this.ino);
+    if (this.device.nodes.get(this.hostIno) === this) this.device.nodes.delete(this.hostIno);
+    if (this.removed) this.fs.forget(this);
+  }
+  /** Its last name is going, and no descriptor keeps it: attributes for those who still hold it; null: it is not so. */
+  private beforeRemoval(): Stat | null {
+    if (this.type === S_IFDIR || this.identify() < 0) return null;
+    const held = this.device.files!.heldNodes(this.hostIno);
+    if (held.length === 0 || held.some(({ read, write }) => read !== null || write !== null)) return null;
+    const stat = this.getattr();
+    return typeof stat === "number" || stat.nlink > 1 ? null : { ...stat, nlink: 0 };
+  }
+  /** Its name has been removed. `left`: what `beforeRemoval` said. */
+  private onRemoved(left: Stat | null): void {
+    if (left !== null) {
+      const files = this.device.files!;
+      // Those who watch it are still to be told.
+      this.state = files.find(this.hostIno);
+      for (const node of new Set([this, ...files.heldNodes(this.hostIno)])) node.lose(left);
+    }
+    if (this.type !== S_IFDIR) return;
+    this.removed = true;
+    if (this.holders === 0) this.fs.forget(this);
+  }
+
+  /** The host may give its number to another file now. */
+  private lose(left: Stat): void {
+    if (this.state !== null) this.device.files!.drop(this.hostIno, this.state);
+    if (this.device.nodes.get(this.hostIno) === this) this.device.nodes.delete(this.hostIno);
+    this.hostIno = GONE;
+    this.kept = { ...left, dev: this.device.guest, ino: this.ino };
   }
 
   // Descriptors.
@@ -118,15 +273,15 @@ export class HostNode extends Inode implements Ownership {
       return this.fd;
     }
     if (this.type !== S_IFDIR) return -ENOTDIR;
-    if (this.parent === null) return -ENOENT;
+    if (this.parent === null || this.hostIno === GONE) return -ENOENT;
     const above = this.parent.directory();
     if (above < 0) return above;
     const fd = openDirectory(above, cname(this.name), O_PATH);
     if (fd < 0) return fd;
     // The name may stand for another directory by now.
-    const result = statHost(fd, EMPTY_NAME, this.fs.outAddress);
-    this.fs.outOwner = null;
-    if (result < 0 || this.fs.out[ST.ino] !== this.ino) {
+    const result = this.fs.seen.read(fd);
+    if (result === 0 && this.hostIno === UNKNOWN) this.adopt();
+    if (result < 0 || this.fs.seen.ino !== this.hostIno) {
       closeFd(fd);
       return result < 0 ? result : -ENOENT;
     }
@@ -141,31 +296,37 @@ export class HostNode extends Inode implements Ownership {
     }
   }
 
-  /** Opens the regular file on the host, for writing too if asked; 0 or -errno. Undone by `closeHost`. */
-  openHost(forWrite: boolean): number {
+  /** Opens the regular file on the host for a user, for writing too if asked; 0 or -errno. Undone by `closeHost`. */
+  openHost(forWrite: boolean, uid: number): number {
     if (forWrite ? this.write === null : this.read === null && (this.write === null || this.writeOnly)) {
       if (this.parent === null) return this.openRoot(forWrite);
+      const known = this.identify();
+      if (known < 0) return known;
       const above = this.parent.directory();
       if (above < 0) return above;
-      let fd = openRegular(above, cname(this.name), forWrite ? O_RDWR : O_RDONLY, this.ino);
+      let fd = openRegular(above, cname(this.name), forWrite ? O_RDWR : O_RDONLY, this.hostIno);
       const writeOnly = fd === -EACCES && forWrite;
-      if (writeOnly) fd = openRegular(above, cname(this.name), O_WRONLY, this.ino);
+      if (writeOnly) fd = openRegular(above, cname(this.name), O_WRONLY, this.hostIno);
+      fd = ofUser(uid, fd);
       if (fd < 0) return fd === -ESTALE ? -ENOENT : fd;
       if (forWrite) {
-        this.write = new Mapped(fd);
+        this.write = new Mapped(fd, true);
         this.writeOnly = writeOnly;
-      } else this.read = new Mapped(fd);
+      } else this.read = new Mapped(fd, false);
     }
     this.users++;
     return 0;
   }
   /** The file system shows a single file: its descriptor is the one that was given. */
   private openRoot(forWrite: boolean): number {
-    const memory = new Mapped(this.fs.rootFd);
+    const memory = new Mapped(this.fs.rootFd, true);
     if (forWrite) this.write = memory;
     else this.read = memory;
     this.users++;
     return 0;
+  }
+  get inUse(): boolean {
+    return this.users > 0;
   }
   closeHost(): void {
     if (--this.users === 0) this.closeFiles();
@@ -174,9 +335,10 @@ export class HostNode extends Inode implements Ownership {
     const { read, write } = this;
     this.read = null;
     this.write = null;
-    if (this.parent === null) return;
-    if (read !== null) closeFd(read.fd);
-    if (write !== null) closeFd(write.fd);
+    const own = this.parent !== null;
+    read?.close(own);
+    write?.close(own);
+    if (!own && this.fs.released) this.fs.closeRoot();
   }
   memory(forWrite: boolean): HostMemory | null {
     return forWrite ? this.write : (this.read ?? this.write);
@@ -188,56 +350,55 @@ export class HostNode extends Inode implements Ownership {
     return this;
   }
 
-  /** Fills fs.out: through a descriptor, or by name. */
+  /** Looks at it anew: through a descriptor, or by name. */
   private stat(): number {
-    const { fs } = this;
+    const { seen } = this.fs;
     const open = this.read ?? this.write;
     let result: number;
-    if (open !== null) result = statHost(open.fd, EMPTY_NAME, fs.outAddress);
-    else if (this.fd >= 0) result = statHost(this.fd, EMPTY_NAME, fs.outAddress);
+    if (open !== null) result = this.lost ? -ESTALE : seen.read(open.fd);
+    else if (this.fd >= 0) result = seen.read(this.fd);
     else {
       if (this.parent === null) return -ENOENT;
       const above = this.parent.directory();
       if (above < 0) return above;
-      result = statHost(above, cname(this.name), fs.outAddress);
-      if (result === 0 && fs.out[ST.ino] !== this.ino) result = -ENOENT;
+      result = seen.read(above, cname(this.name));
+      if (result === 0 && this.hostIno === UNKNOWN && seen.type === this.type) this.adopt();
+      if (result === 0 && seen.ino !== this.hostIno) result = -ENOENT;
     }
-    fs.outOwner = null;
-    if (result === 0) this.update(fs.out);
+    if (result === 0) this.update(seen);
     return result;
   }
   override getattr(): Stat | number {
+    if (this.kept !== null && !this.lost) return this.attributesKept(this.kept);
     const result = this.stat();
     return result < 0 ? result : this.decode();
   }
   override getattrFresh(): Stat | number {
-    return this.fs.outOwner === this ? this.decode() : this.getattr();
+    return this.fs.seen.owner === this ? this.decode() : this.getattr();
   }
   private decode(): Stat {
-    const out = this.fs.out;
-    const stat: Stat = {
-      dev: this.device.guest,
-      ino: this.ino,
-      mode: out[ST.mode]!,
-      nlink: out[ST.nlink]!,
-      uid: out[ST.uid]!,
-      gid: out[ST.gid]!,
-      rdev: out[ST.rdev]!,
-      size: out[ST.size]!,
-      blksize: out[ST.blksize]!,
-      blocks: out[ST.blocks]!,
-      atime: { sec: out[ST.atime]!, nsec: out[ST.atime + 1]! },
-      mtime: { sec: out[ST.mtime]!, nsec: out[ST.mtime + 1]! },
-      ctime: { sec: out[ST.ctime]!, nsec: out[ST.ctime + 1]! },
-    };
-    if (out[ST.hasBtime] === 1) stat.btime = { sec: out[ST.btime]!, nsec: out[ST.btime + 1]! };
+    const { seen } = this.fs;
+    const stat = seen.show(this.device.guest);
+    stat.ino = this.ino;
+    const { btime } = seen;
+    if (btime !== null) stat.btime = btime;
     return stat;
+  }
+
+  /** Of what no name leads to since a restore. */
+  private attributesKept(kept: Stat): Stat {
+    const stat = { ...kept, mode: this.mode, uid: this.uid, gid: this.gid };
+    const { seen } = this.fs;
+    const memory = this.read ?? this.write;
+    if (memory === null || seen.read(memory.fd) < 0) return stat;
+    const { size, blocks, atime, mtime } = seen.show(kept.dev);
+    return { ...stat, size, blocks: size === kept.size ? kept.blocks : blocks, atime, mtime };
   }
 
   /** Runs `change` with a descriptor and a name that lead here: its own if it has one, which outlives the name. */
   private at(change: (dirfd: number, name: number, flags: number) => number): number {
     if (this.fs.readonly) return -EROFS;
-    this.fs.outOwner = null;
+    this.fs.seen.owner = null;
     const own = this.read?.fd ?? this.write?.fd ?? this.fd;
     if (own >= 0) return change(own, EMPTY_NAME, AT_EMPTY_PATH);
     if (this.parent === null) return change(this.fs.rootFd, EMPTY_NAME, AT_EMPTY_PATH);
@@ -249,12 +410,17 @@ export class HostNode extends Inode implements Ownership {
     if (this.fs.readonly) return -EROFS;
     let result = 0;
     if (changes.size !== undefined) result = this.resize(changes.size);
-    if (result === 0 && (changes.uid !== undefined || changes.gid !== undefined)) {
+    if (result === 0 && this.kept !== null) {
+      const { mode = this.mode, uid = this.uid, gid = this.gid } = changes;
+      this.mode = this.type | (mode & 0o7777);
+      this.uid = uid;
+      this.gid = gid;
+    } else if (result === 0 && (changes.uid !== undefined || changes.gid !== undefined)) {
       const uid = changes.uid ?? 0xffffffff;
       const gid = changes.gid ?? 0xffffffff;
       result = this.at((dirfd, name, flags) => fchownat(dirfd, name, uid, gid, flags));
     }
-    if (result === 0 && changes.mode !== undefined) {
+    if (result === 0 && this.kept === null && changes.mode !== undefined) {
       const mode = changes.mode & 0o7777;
       result = this.at((dirfd, name) => chmodHost(dirfd, name, mode));
     }
@@ -268,7 +434,8 @@ export class HostNode extends Inode implements Ownership {
       ]);
       result = this.at((dirfd, name, flags) => utimensat(dirfd, name, times, flags));
     }
-    if (result === 0) this.stat();
+    if (result === 0 && this.kept === null) this.stat();
+    if (this.type === S_IFDIR) this.device.files?.directoriesChanged(this.fs);
     return result;
   }
   /** The host takes set-id bits away from what the sandbox writes to; the guest may have the right to keep them. */
@@ -280,7 +447,7 @@ export class HostNode extends Inode implements Ownership {
     if (this.fs.readonly) return -EROFS;
     if (this.type === S_IFDIR) return -EISDIR;
     if (this.type !== S_IFREG) return -EINVAL;
-    let result = this.openHost(true);
+    let result = this.openHost(true, 0);
     if (result < 0) return result;
     result = ftruncate(this.write!.fd, size);
     this.keepPrivileges();
@@ -293,36 +460,36 @@ export class HostNode extends Inode implements Ownership {
   override lookup(name: string, _task: Task | null, known?: Inode | null): HostNode | number {
     const dir = this.directory();
     if (dir < 0) return dir;
-    const { fs } = this;
-    fs.outOwner = null;
-    const result = statHost(dir, cname(name), fs.outAddress);
+    const result = this.fs.seen.read(dir, cname(name));
     if (result < 0) return result;
     return this.found(name, known);
   }
-  /** The node for the attributes in fs.out. */
+  /** The node of what was looked at last. */
   private found(name: string, known?: Inode | null): HostNode {
     const { fs } = this;
-    const { out } = fs;
-    const device = fs.deviceOfOut();
-    const ino = out[ST.ino]!;
-    const type = out[ST.mode]! & S_IFMT;
+    const { seen } = fs;
+    const before = known instanceof HostNode ? known : null;
+    const device = fs.deviceSeen(before?.device);
+    const { ino, type } = seen;
     let node: HostNode | undefined;
     if (device.nodes.size > 0) {
       node = device.nodes.get(ino);
       if (node !== undefined && node.type !== type) node = undefined;
     }
-    if (node === undefined && known instanceof HostNode && known.ino === ino && known.type === type)
-      if (known.device === device) node = known;
-    if (node === undefined) node = new HostNode(fs, device, this, name, out);
+    if (node === undefined && before !== null && before.type === type) {
+      if (before.hostIno === UNKNOWN) before.adopt();
+      if (before.hostIno === ino && before.device === device) node = before;
+    }
+    if (node === undefined) node = new HostNode(fs, device, this, name, seen);
     else {
-      node.update(out);
+      node.update(seen);
       if (node.parent !== null && (node.parent !== this || node.name !== name)) {
         node.parent = this;
         node.name = name;
       }
     }
-    if (out[ST.nlink]! > 1 && type !== S_IFDIR) device.nodes.set(ino, node);
-    fs.outOwner = node;
+    if (seen.nlink > 1 && type !== S_IFDIR) device.nodes.set(ino, node);
+    seen.owner = node;
     return node;
   }
 
@@ -348,11 +515,14 @@ export class HostNode extends Inode implements Ownership {
     const made = this.made(name, node, 0, true);
     // Its maker may write to it whatever the mode says: the descriptor stays for the open that follows.
     if (typeof made === "number" || made.write !== null) closeFd(fd);
-    else {
-      made.write = new Mapped(fd);
+    else if (ofUser(node.uid, fd) >= 0) {
+      made.write = new Mapped(fd, true);
       made.writeOnly = false;
     }
     return made;
+  }
+  override createUnopened(name: string, node: NewNode): HostNode | number {
+    return this.mknod(name, node, 0);
   }
   override mkdir(name: string, node: NewNode): HostNode | number {
     if (this.fs.readonly) return -EROFS;
@@ -379,18 +549,26 @@ export class HostNode extends Inode implements Ownership {
     const result = this.withBoth(inode.parent, (from, to) =>
       linkat(from, encodeCString(inode.name), to, cname(name), 0),
     );
-    if (result === 0) this.device.nodes.set(inode.ino, inode);
+    if (result === 0 && inode.identify() === 0) this.device.nodes.set(inode.hostIno, inode);
     return result;
   }
-  override unlink(name: string): number {
+  override unlink(name: string, inode: Inode): number {
     if (this.fs.readonly) return -EROFS;
+    const left = inode instanceof HostNode ? inode.beforeRemoval() : null;
     const dir = this.directory();
-    return dir < 0 ? dir : unlinkat(dir, cname(name), 0);
+    if (dir < 0) return dir;
+    const result = unlinkat(dir, cname(name), 0);
+    if (result === 0 && inode instanceof HostNode) inode.onRemoved(left);
+    return result;
   }
-  override rmdir(name: string): number {
+  override rmdir(name: string, inode: Inode): number {
     if (this.fs.readonly) return -EROFS;
     const dir = this.directory();
-    return dir < 0 ? dir : unlinkat(dir, cname(name), AT_REMOVEDIR);
+    if (dir < 0) return dir;
+    this.device.files?.directoriesChanged(this.fs);
+    const result = unlinkat(dir, cname(name), AT_REMOVEDIR);
+    if (result === 0 && inode instanceof HostNode) inode.onRemoved(null);
+    return result;
   }
   override rename(
     name: string,
@@ -402,21 +580,26 @@ export class HostNode extends Inode implements Ownership {
   ): number {
     if (this.fs.readonly) return -EROFS;
     if (!(newDir instanceof HostNode) || newDir.fs !== this.fs) return -EXDEV;
+    const gone = replaced instanceof HostNode && !(flags & RENAME_EXCHANGE);
+    const left = gone ? replaced.beforeRemoval() : null;
     const result = newDir.withBoth(this, (from, to) => renameat2(from, encodeCString(name), to, cname(newName), flags));
     if (result < 0) return result;
+    if (moved.type === S_IFDIR || replaced?.type === S_IFDIR) this.device.files?.directoriesChanged(this.fs);
     if (moved instanceof HostNode) {
       moved.parent = newDir;
       moved.name = newName;
     }
-    if (flags & 2 && replaced instanceof HostNode) {
-      replaced.parent = this;
-      replaced.name = name;
+    if (replaced instanceof HostNode) {
+      if (flags & RENAME_EXCHANGE) {
+        replaced.parent = this;
+        replaced.name = name;
+      } else replaced.onRemoved(left);
     }
     return 0;
   }
   /** Runs `change` with the descriptors of `other` and of this directory, both open. */
   private withBoth(other: HostNode, change: (other: number, own: number) => number): number {
-    this.fs.outOwner = null;
+    this.fs.seen.owner = null;
     for (let tries = 0; tries < 3; tries++) {
       const own = this.directory();
       if (own < 0) return own;
@@ -442,7 +625,7 @@ export class HostNode extends Inode implements Ownership {
       case S_IFREG: {
         const forWrite = (flags & 3) !== O_RDONLY;
         if (forWrite && this.fs.readonly) return -EROFS;
-        const result = this.openHost(forWrite);
+        const result = this.openHost(forWrite, task.cred.fsuid);
         return result < 0 ? result : new HostFile(flags, path, this);
       }
       case S_IFDIR: {
@@ -462,11 +645,130 @@ export class HostNode extends Inode implements Ownership {
     }
   }
 
+  // A saved kernel.
+
+  /** What it has of the host's file; null: nobody holds it, and whatever has its name is the file. */
+  describeHost({ sink }: Save): SavedFile | null {
+    if (this.holders === 0) return null;
+    const { seen } = this.fs;
+    const open = this.read ?? this.write;
+    if (this.kept === null && this.hostIno !== GONE && this.leadsHere()) {
+      if (open === null) return {};
+      const { size, mtime } = seen.show(0);
+      return { size, mtime };
+    }
+    // No name leads to it: what is left is what its descriptor leads to.
+    const fd = open?.fd ?? this.fd;
+    let attributes = this.kept === null ? null : this.attributesKept(this.kept);
+    if (attributes === null && fd >= 0 && seen.read(fd) === 0) attributes = this.decode();
+    if (attributes === null) return { gone: {} };
+    if (open === null) return { gone: { attributes } };
+    return { gone: { attributes, content: sink.storeFile(fd, attributes.size) } };
+  }
+  /** Does its name lead to it? Looks at it anew. */
+  private leadsHere(): boolean {
+    const { fs, parent } = this;
+    const { seen } = fs;
+    if (parent === null) return seen.read(fs.rootFd) === 0;
+    const above = parent.directory();
+    return (
+      above >= 0 && seen.read(above, cname(this.name)) === 0 && seen.ino === this.hostIno && seen.type === this.type
+    );
+  }
+
+  /** In a restored kernel: finds the host's file again, and opens what was open. */
+  reopen(restore: Restore): void {
+    const { fs, state, parent, name } = this;
+    // What an image says must not lead out of the tree that its node is of.
+    if (parent !== null && (parent.fs !== fs || parent.type !== S_IFDIR || !isName(name)))
+      throw new Error("is a file of the host in no directory, or with a name that no file can have");
+    fs.reopen(restore);
+    if (this.parent === null && !fs.released) this.fd = fs.rootFd;
+    const saved = savedFiles.get(this);
+    savedFiles.delete(this);
+    if (saved === undefined || this.holders === 0) return;
+    if (saved.gone !== undefined) {
+      this.keep(saved.gone, restore);
+      return;
+    }
+    const found = this.parent === null ? 0 : this.identify();
+    if (found < 0) {
+      this.hostIno = GONE;
+      this.missing(errnoName(-found), restore);
+      return;
+    }
+    this.device.nodes.set(this.hostIno, this);
+    if (state !== null) this.device.files!.takeUp(this.hostIno, state);
+    for (const memory of [this.read, this.write]) {
+      const result = memory === null ? 0 : this.openAgain(memory);
+      if (result < 0) return this.missing(errnoName(-result), restore);
+    }
+    const open = this.read ?? this.write;
+    if (open === null) return;
+    const { seen } = fs;
+    if (seen.read(open.fd) < 0) return;
+    const { size, mtime } = seen.show(0);
+    if (size !== saved.size || mtime.sec !== saved.mtime?.sec || mtime.nsec !== saved.mtime.nsec)
+      restore.host.changed(`${this.hostPath}: it has changed`);
+  }
+  /** Opens the host's file as it was open. 0 or -errno. */
+  private openAgain(memory: Mapped): number {
+    const { fs, parent } = this;
+    const uid = memory.takeOwner();
+    if (parent === null) {
+      memory.fd = fs.rootFd;
+      return 0;
+    }
+    const above = parent.directory();
+    if (above < 0) return above;
+    const flags = memory !== this.write ? O_RDONLY : this.writeOnly ? O_WRONLY : O_RDWR;
+    const fd = ofUser(uid, openRegular(above, cname(this.name), flags, this.hostIno));
+    if (fd >= 0) memory.fd = fd;
+    return Math.min(0, fd);
+  }
+  /** Goes on with what was left of it. */
+  private keep({ attributes, content }: NonNullable<SavedFile["gone"]>, { host }: Restore): void {
+    this.hostIno = GONE;
+    this.kept = attributes ?? null;
+    if (attributes === undefined || content === undefined) return;
+    const { read, write } = this;
+    const { atime, mtime } = attributes;
+    const fd = loadMemoryFile(MEMORY_NAME, content, host.pages);
+    utimensat(fd, EMPTY_NAME, new Float64Array([atime.sec, atime.nsec, mtime.sec, mtime.nsec]), AT_EMPTY_PATH);
+    const first = (write ?? read)!;
+    const shared = ofUser(first.takeOwner(), fd);
+    if (shared < 0) throw new Error(`${this.hostPath}: ${errnoName(-shared)}`);
+    first.fd = fd;
+    if (read === null || read === first) return;
+    const again = ofUser(read.takeOwner(), reopen(fd, O_RDONLY));
+    if (again < 0) throw new Error(`${this.hostPath}: ${errnoName(-again)}`);
+    read.fd = again;
+  }
+  /** What was held cannot be found: told, if anybody could miss it. */
+  private missing(why: string, { host }: Restore): void {
+    for (const memory of [this.read, this.write])
+      if (memory !== null && memory.fd < 0) {
+        // Whoever has mapped it finds nothing there; reading and writing say why.
+        this.lost = true;
+        memory.fd = guestMemfd(MEMORY_NAME, MFD_CLOEXEC);
+        if (memory.fd < 0) throw new Error(`${this.hostPath}: ${errnoName(-memory.fd)}`);
+      }
+    if (this.front?.isComplete) return;
+    if (this.users > 0 || this.type === S_IFDIR || this.front !== null) host.changed(`${this.hostPath}: ${why}`);
+    else host.warn(`${this.hostPath}: ${why}`);
+  }
+  private get hostPath(): string {
+    let path = "";
+    for (let at: HostNode = this; at.parent !== null && path.length < PATH_SHOWN; at = at.parent)
+      path = `/${at.name}${path}`;
+    return this.fs.describe(path);
+  }
+
   // Extended attributes: only of what can be opened, which links, devices and the like cannot.
 
   private withOpen(change: (fd: number) => number): number {
     if (this.type === S_IFREG) {
-      const result = this.openHost(false);
+      const result = this.openHost(false, 0);
       if (result < 0) return result === -EACCES ? -ENODATA : result;
       const done = change((this.read ?? this.write)!.fd);
       this.closeHost();
@@ -520,3 +822,40 @@ export class HostNode extends Inode implements Ownership {
 }
 
 const linkBytes = new Uint8Array(4096);
+
+persistent("host-memory", Mapped, {
+  as: {
+    fd: {
+      save: (fd: number) => ownerOf(fd),
+      restore(uid: number, memory) {
+        owners.set(memory, uid);
+        return -1;
+      },
+    },
+  },
+});
+
+/** Descriptors that are open for nobody are not saved. */
+const inUse = {
+  save: (memory: Mapped | null, node: HostNode) => (node.inUse ? memory : null),
+  restore(memory: unknown) {
+    // What else has a descriptor does not get it from the tree.
+    if (memory !== null && !(memory instanceof Mapped)) throw new Error("is no open file of the host");
+    return memory;
+  },
+};
+persistent("host-node", HostNode, {
+  transient: { fd: () => -1, fdRecent: () => false, kept: () => null },
+  as: {
+    hostIno: {
+      save: (_ino, node, save) => node.describeHost(save),
+      restore(saved: SavedFile | null, node) {
+        if (saved !== null) savedFiles.set(node, saved);
+        return UNKNOWN;
+      },
+    },
+    read: inUse,
+    write: inUse,
+  },
+  reopen: (node, restore) => node.reopen(restore),
+});

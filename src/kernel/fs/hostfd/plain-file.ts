@@ -5,31 +5,29 @@
  * shared by several commands) holds. Opened anew it has its own. Blocking on a slow disk is accepted, as for host
  * directories.
  */
-import { ST, ST_LENGTH, statHost } from "../../../native/files.ts";
 import { fallocate, fdatasync, fsync, lseek, readFd, writeFd } from "../../../native/host.ts";
 import type { HostMemory } from "../../../platform/platform.ts";
-import { encodeCString } from "../../abi/bytes.ts";
 import { EACCES, EFAULT, EISDIR, ENODEV } from "../../abi/errno.ts";
 import { O_APPEND } from "../../abi/fcntl.ts";
 import { S_IFREG } from "../../abi/stat.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { File } from "../../vfs/file.ts";
 import { readHost, writeHost } from "../../vfs/host-io.ts";
 import type { Io } from "../../vfs/io.ts";
+import { ReadOnlyTwin } from "../../vfs/read-only-twin.ts";
 import type { HostFdNode } from "./node.ts";
+import { becomeRight } from "./restored.ts";
 
 const SEEK_END = 2;
-const EMPTY = encodeCString("");
-const out = new Float64Array(ST_LENGTH);
 const buffer = new Uint8Array(1 << 17);
 
 export class HostPlainFile extends File implements HostMemory {
-  override readonly seekable = true;
+  override readonly seekable: boolean = true;
   override readonly sharedPosition: boolean;
 
   constructor(
     readonly node: HostFdNode,
-    readonly fd: number,
     flags: number,
     inherited: boolean,
   ) {
@@ -37,8 +35,17 @@ export class HostPlainFile extends File implements HostMemory {
     this.sharedPosition = inherited;
   }
 
+  private readonly twin = new ReadOnlyTwin();
+  get fd(): number {
+    return this.node.fd;
+  }
+  get readFd(): number {
+    return this.writable ? this.twin.of(this.fd) : this.fd;
+  }
+
   override read(_task: Task, io: Io, offset: number): number {
     if (this.node.type !== S_IFREG) return -EISDIR;
+    if (this.fd < 0) return 0;
     if (offset >= 0) return readHost(this.fd, io, offset, io.remaining);
     let done = 0;
     while (io.remaining > 0) {
@@ -78,8 +85,7 @@ export class HostPlainFile extends File implements HostMemory {
     return lseek(this.fd, offset, hole ? 4 : 3);
   }
   override size(): number {
-    const result = statHost(this.fd, EMPTY, out);
-    return result < 0 ? result : out[ST.size]!;
+    return this.node.size();
   }
   override truncate(size: number): number {
     return this.node.setattr({ size });
@@ -94,7 +100,12 @@ export class HostPlainFile extends File implements HostMemory {
     if (this.node.type !== S_IFREG) return -ENODEV;
     return shared && writable && !this.writable ? -EACCES : this;
   }
+  override onRelease(): void {
+    this.twin.close();
+  }
   override description(): string {
     return this.node.describe();
   }
 }
+
+persistent("hostfd-plain-file", HostPlainFile, { reopen: (file, restore) => becomeRight(file, restore) });

@@ -6,13 +6,15 @@
  */
 import { ioctl as hostIoctl, poll1, readNoWait, writeNoWait } from "../../../native/host.ts";
 import type { HostWatcher } from "../../../native/poller.ts";
-import { EAGAIN, EFAULT, EINVAL, ENOTTY, ESPIPE } from "../../abi/errno.ts";
+import { EAGAIN, EFAULT, EINVAL, ENOTTY, EPIPE, ESPIPE } from "../../abi/errno.ts";
 import { S_IFCHR } from "../../abi/stat.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { File, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP, POLLRDNORM, POLLWRNORM } from "../../vfs/file.ts";
 import type { Io } from "../../vfs/io.ts";
 import type { WaitQueue } from "../../wait-queue.ts";
 import type { HostFdNode } from "./node.ts";
+import { becomeRight } from "./restored.ts";
 
 const EPOLLET = 1 << 31;
 const FIONREAD = 0x541b;
@@ -28,14 +30,23 @@ export class HostStreamFile extends File implements HostWatcher {
 
   constructor(
     readonly node: HostFdNode,
-    readonly fd: number,
     flags: number,
   ) {
     super(flags, null, node);
   }
+  get fd(): number {
+    return this.node.fd;
+  }
+  /** In a restored kernel. */
+  watchAgain(): void {
+    if (this.fd < 0) this.waiters.wake(POLLIN | POLLHUP | POLLERR, Number.POSITIVE_INFINITY);
+    if (this.watching !== "yes") return;
+    this.watching = "no";
+    this.watch();
+  }
 
   private watch(): void {
-    if (this.watching !== "no") return;
+    if (this.watching !== "no" || this.fd < 0) return;
     const result = this.node.kernel.poller.watch(this.fd, ASKED | EPOLLET, this);
     this.watching = result < 0 ? "never" : "yes";
   }
@@ -53,7 +64,7 @@ export class HostStreamFile extends File implements HostWatcher {
   }
 
   override read(_task: Task, io: Io): number {
-    if (io.remaining === 0) return 0;
+    if (io.remaining === 0 || this.fd < 0) return 0;
     // What has been read is gone from the host's pipe.
     const want = io.usable(Math.min(io.remaining, buffer.length), true);
     if (want === 0) return -EFAULT;
@@ -63,6 +74,7 @@ export class HostStreamFile extends File implements HostWatcher {
   }
 
   override write(_task: Task, io: Io): number {
+    if (this.fd < 0) return -EPIPE;
     let done = 0;
     while (io.remaining > 0) {
       const want = io.take(buffer, 0, Math.min(io.remaining, buffer.length));
@@ -84,6 +96,7 @@ export class HostStreamFile extends File implements HostWatcher {
   override poll(): number {
     this.watch();
     if (this.watching === "never") return super.poll();
+    if (this.fd < 0) return (POLLIN | POLLRDNORM | POLLHUP | POLLERR) & this.possible;
     const events = poll1(this.fd, ASKED, 0);
     return events < 0 ? POLLERR : spread(events) & this.possible;
   }
@@ -96,6 +109,7 @@ export class HostStreamFile extends File implements HostWatcher {
   }
   override ioctl(task: Task, request: number, arg: number): number {
     if (request !== FIONREAD) return -ENOTTY;
+    if (this.fd < 0) return task.mm.writeU32(arg, 0);
     const result = hostIoctl(this.fd, FIONREAD, count);
     if (result < 0) return result === -EINVAL ? -ENOTTY : result;
     return task.mm.writeU32(arg, count[0]!);
@@ -114,3 +128,12 @@ export class HostStreamFile extends File implements HostWatcher {
 function spread(events: number): number {
   return events | (events & POLLIN ? POLLRDNORM : 0) | (events & POLLOUT ? POLLWRNORM : 0);
 }
+
+persistent("hostfd-stream-file", HostStreamFile, {
+  reopen: (file, restore) => becomeRight(file, restore),
+  restored(file) {
+    if (file instanceof HostStreamFile) file.watchAgain();
+    // It is a file now, which nobody waits for.
+    else (file as File).waiters.wake(POLLIN | POLLOUT, Number.POSITIVE_INFINITY);
+  },
+});

@@ -1,13 +1,16 @@
 /** Open files and directories of an overlay. Source: the same as for the layers. */
 import type { HostMemory } from "../../../platform/platform.ts";
-import { EISDIR } from "../../abi/errno.ts";
 import { O_NOATIME } from "../../abi/fcntl.ts";
-import { DT_DIR, directoryType } from "../../abi/stat.ts";
+import { directoryType } from "../../abi/stat.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { MNT_NOATIME, type Path } from "../../vfs/dentry.ts";
+import { DirectoryFile } from "../../vfs/directory-file.ts";
 import { type EmitEntry, File } from "../../vfs/file.ts";
 import type { Io } from "../../vfs/io.ts";
+import { Listed } from "../../vfs/listed.ts";
 import { stripPrivileges } from "../../vfs/permission.ts";
+import { promoteInSlices } from "../tmpfs/file.ts";
 import type { OverlayNode } from "./node.ts";
 
 export class OverlayFile extends File {
@@ -57,11 +60,16 @@ export class OverlayFile extends File {
   override fsync(): number {
     return 0;
   }
+  override prepareMapping(task: Task): number {
+    if (!this.node.dataInUpper) return this.below!.prepareMapping(task);
+    return promoteInSlices(task, this.node.upper!);
+  }
   override mapMemory(shared: boolean, writable: boolean): HostMemory | number {
     const { node } = this;
     if (!node.dataInUpper) return this.below!.mapMemory(shared, writable);
-    const content = node.upper!.content!;
-    const result = content.promote();
+    const upper = node.upper!;
+    const content = upper.content!;
+    const result = content.promote(upper.uid);
     return result < 0 ? result : content;
   }
   override onRelease(): void {
@@ -79,10 +87,12 @@ interface Entry {
  * A directory being read. One without changes is read below; otherwise the two layers are merged when the reading
  * starts, and position N is entry N of that.
  */
-export class OverlayDirectoryFile extends File {
-  override readonly seekable = true;
+export class OverlayDirectoryFile extends DirectoryFile {
   private below: File | null = null;
   private merged: Entry[] | null = null;
+  private readonly kept = new Listed();
+  /** How many entries there were, once all have been read: they are not kept longer. -1 before. */
+  private ended = -1;
 
   constructor(
     flags: number,
@@ -91,20 +101,9 @@ export class OverlayDirectoryFile extends File {
   ) {
     super(flags, path, node);
   }
-  override read(): number {
-    return -EISDIR;
-  }
-  override write(): number {
-    return -EISDIR;
-  }
-  override size(): number {
-    return 0;
-  }
-  override fsync(): number {
-    return 0;
-  }
   override readdir(task: Task, emit: EmitEntry): number {
     const { node } = this;
+    if (this.ended >= 0 && this.pos - 2 >= this.ended) return 0;
     if (this.pos === 0 || (this.below === null && this.merged === null)) {
       const result = this.start(task);
       if (result < 0) return result;
@@ -117,28 +116,28 @@ export class OverlayDirectoryFile extends File {
       return result;
     }
     const merged = this.merged!;
-    if (this.pos === 0) {
-      if (!emit(".", node.ino, DT_DIR, 1)) return 0;
-      this.pos = 1;
-    }
-    if (this.pos === 1) {
-      if (!emit("..", (this.path!.dentry.parent?.inode ?? node).ino, DT_DIR, 2)) return 0;
-      this.pos = 2;
-    }
+    if (!this.emitDots(emit, node.ino, (this.path!.dentry.parent?.inode ?? node).ino)) return 0;
     while (this.pos - 2 < merged.length) {
       const entry = merged[this.pos - 2]!;
       if (!emit(entry.name, entry.ino, entry.type, this.pos + 1)) return 0;
       this.pos++;
     }
+    this.drop();
+    this.ended = merged.length;
     return 0;
+  }
+  private drop(): void {
+    this.merged = null;
+    this.kept.clear();
   }
 
   /** Chooses how to read, at the start and after each rewind. */
   private start(task: Task): number {
-    const { node } = this;
+    const { node, kept } = this;
+    this.drop();
+    this.ended = -1;
     const changed = node.entries !== null && node.entries.size > 0;
     if (!changed && node.lower !== null && node.upper?.nlink !== 0) {
-      this.merged = null;
       if (this.below !== null) return 0;
       const below = node.lower.open(this.path!, this.flags, task);
       if (typeof below === "number") return below;
@@ -148,12 +147,21 @@ export class OverlayDirectoryFile extends File {
     this.below?.release();
     this.below = null;
     const merged: Entry[] = [];
+    const { fsuid } = task.cred;
+    let full = 0;
     if (node.lower !== null && node.upper?.nlink !== 0) {
       const result = node.listLower((name, ino, type) => {
-        if (name !== "." && name !== ".." && !node.entries!.has(name)) merged.push({ name, ino, type });
-        return true;
+        if (name === "." || name === ".." || node.entries!.has(name)) return true;
+        full = kept.add(fsuid, 1);
+        if (full === 0) merged.push({ name, ino, type });
+        return full === 0;
       });
-      if (result < 0) return result;
+      if (result < 0) full = result;
+    }
+    if (node.entries !== null && full === 0) full = kept.add(fsuid, node.entries.size);
+    if (full < 0) {
+      this.drop();
+      return full;
     }
     if (node.entries !== null)
       for (const [name, entry] of node.entries)
@@ -162,6 +170,10 @@ export class OverlayDirectoryFile extends File {
     return 0;
   }
   override onRelease(): void {
+    this.drop();
     this.below?.release();
   }
 }
+
+persistent("overlay-file", OverlayFile);
+persistent("overlay-directory-file", OverlayDirectoryFile);

@@ -11,6 +11,8 @@ import { EEXIST, EINVAL, EISDIR, ENOENT, ENOTEMPTY, ENXIO, EXDEV } from "../../a
 import { RENAME_EXCHANGE, RENAME_WHITEOUT } from "../../abi/fcntl.ts";
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from "../../abi/stat.ts";
 import { openFifo } from "../../ipc/pipe.ts";
+import { Slice } from "../../slice.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
 import { openDevice } from "../../vfs/devices.ts";
@@ -30,6 +32,8 @@ let copyBuffer: Uint8Array | null = null;
 export class OverlayNode extends Inode {
   /** Regular files: the contents are the upper's. */
   dataInUpper = false;
+  /** While they are being copied up: so many bytes are there. */
+  private copiedUp = 0;
   /** Directories: differences from the lower directory. */
   entries: Map<string, OverlayNode | null> | null = null;
   /** It is where `parent.entries` leads to, or has no place any more: looking up its old name is not enough. */
@@ -74,6 +78,9 @@ export class OverlayNode extends Inode {
     this.lower!.letGo();
   }
 
+  override get isComplete(): boolean {
+    return this.upper !== null && this.type !== S_IFDIR && (this.dataInUpper || this.type !== S_IFREG);
+  }
   override get revalidates(): boolean {
     return this.lower !== null && this.fs.revalidates;
   }
@@ -109,7 +116,7 @@ export class OverlayNode extends Inode {
       made.btimeNsec = stat.btime.nsec;
     }
     if (this.type === S_IFLNK) {
-      const target = lower.readlink(this.fs.anyTask());
+      const target = lower.readlink(this.fs.actor);
       if (typeof target === "number") return target;
       made.target = target;
     } else if (this.type === S_IFREG || this.type === S_IFDIR) {
@@ -133,28 +140,49 @@ export class OverlayNode extends Inode {
 
   /** Copies up to `length` bytes of contents up. 0 or -errno: then nothing has changed. */
   copyUpData(length = Number.POSITIVE_INFINITY): number {
+    return this.copyUpSome(length, null);
+  }
+  /** The same for a task, in slices: 0, -errno or BLOCKED. */
+  private copyUpInSlices(task: Task, length = Number.POSITIVE_INFINITY): number {
+    const result = this.copyUpSome(length, new Slice(task.kernel));
+    return result > 0 ? task.giveWay() : result;
+  }
+  override prepareResize(task: Task, size: number): number {
+    return this.type === S_IFREG ? this.copyUpInSlices(task, size) : 0;
+  }
+
+  /** As far as a slice goes: 0, -errno, or 1 when there is more to do. */
+  private copyUpSome(length: number, slice: Slice | null): number {
     if (this.dataInUpper) return 0;
     const copied = this.copyUp();
     if (copied < 0) return copied;
     if (length > 0) {
-      const result = this.copyContents(length);
+      const result = this.copyContents(length, slice);
+      if (result > 0) return result;
       if (result < 0) {
+        this.copiedUp = 0;
         this.upper!.content!.truncate(0);
         return result;
       }
-    }
+    } else this.upper!.content!.truncate(0);
     this.dataInUpper = true;
     return 0;
   }
-  private copyContents(length: number): number {
-    const task = this.fs.anyTask();
+  private copyContents(length: number, slice: Slice | null): number {
+    const task = this.fs.actor;
     const file = this.lower!.open(this.fs.placeOf(this.lower!), 0, task);
     if (typeof file === "number") return file;
     const content = this.upper!.content!;
     copyBuffer ??= new Uint8Array(COPY_SIZE);
     const end = Math.min(file.size(), length);
     let result = Math.min(0, end);
-    for (let at = 0; at < end && result >= 0; ) {
+    let at = this.copiedUp;
+    while (at < end && result >= 0) {
+      if (slice?.over === true) {
+        this.copiedUp = at;
+        file.release();
+        return 1;
+      }
       // Holes stay holes; a file system that cannot tell has none.
       const data = file.seekData(at, false);
       if (data === -ENXIO) break;
@@ -254,7 +282,7 @@ export class OverlayNode extends Inode {
   }
   /** Takes a name out; a lower one of that name stays hidden. */
   private hide(name: string, node: OverlayNode): void {
-    const below = this.lower === null ? -ENOENT : this.lower.lookup(name, this.fs.anyTask());
+    const below = this.lower === null ? -ENOENT : this.lower.lookup(name, this.fs.actor);
     if (below === -ENOENT) this.entries!.delete(name);
     else this.entries!.set(name, null);
     node.pinned = true;
@@ -283,7 +311,13 @@ export class OverlayNode extends Inode {
   }
   override symlink(name: string, target: string, node: NewNode): Inode | number {
     const made = this.add(name, S_IFLNK, node, 0);
-    if (typeof made !== "number") made.upper!.target = target;
+    if (typeof made === "number") return made;
+    const room = made.upper!.setTarget(target);
+    if (room < 0) {
+      this.hide(name, made);
+      made.dropName();
+      return room;
+    }
     return made;
   }
   override tmpfile(node: NewNode): Inode | number {
@@ -302,7 +336,8 @@ export class OverlayNode extends Inode {
     let result = inode.copyUp();
     if (result === 0) result = this.changing();
     if (result < 0) return result;
-    inode.upper!.nlink++;
+    const room = inode.upper!.addName();
+    if (room < 0) return room;
     inode.upper!.touchChanged();
     this.put(name, inode);
     return 0;
@@ -318,15 +353,8 @@ export class OverlayNode extends Inode {
     return 0;
   }
   override rmdir(name: string, inode: Inode): number {
-    const victim = inode as OverlayNode;
-    const empty = victim.isEmpty();
-    if (empty < 0) return empty;
-    let result = victim.prepareDrop();
-    if (result === 0) result = this.changing();
-    if (result < 0) return result;
-    this.hide(name, victim);
-    victim.dropName();
-    return 0;
+    const empty = (inode as OverlayNode).isEmpty();
+    return empty < 0 ? empty : this.unlink(name, inode);
   }
 
   /** Before a name goes: attributes must be above if anyone could still look at the link count. */
@@ -356,7 +384,7 @@ export class OverlayNode extends Inode {
   /** Gives the lower directory's entries to `emit` until it says false. */
   listLower(emit: (name: string, ino: number, type: number) => boolean): number {
     const { fs } = this;
-    const task = fs.anyTask();
+    const task = fs.actor;
     const file = this.lower!.open(fs.placeOf(this.lower!), 0, task);
     if (typeof file === "number") return file === -ENOENT ? 0 : file;
     const result = file.readdir(task, emit);
@@ -422,8 +450,8 @@ export class OverlayNode extends Inode {
     switch (this.type) {
       case S_IFREG: {
         if ((flags & 3) !== 0) {
-          const result = this.copyUpData();
-          if (result < 0) return result;
+          const result = this.copyUpInSlices(task);
+          if (result !== 0) return result;
         }
         return OverlayFile.open(flags, path, this, task);
       }
@@ -459,3 +487,5 @@ export class OverlayNode extends Inode {
     return result < 0 ? result : this.upper!.removeXattr(name);
   }
 }
+
+persistent("overlay-node", OverlayNode);

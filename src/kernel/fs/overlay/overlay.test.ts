@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openat2 } from "../../../native/host.ts";
 import { encodeCString } from "../../abi/bytes.ts";
-import { EEXIST, ENOENT, ENOTEMPTY } from "../../abi/errno.ts";
+import { EEXIST, ENOENT, ENOMEM, ENOTEMPTY } from "../../abi/errno.ts";
 import { AT_FDCWD, O_CREAT, O_DIRECTORY, O_PATH, O_RDWR, O_TRUNC } from "../../abi/fcntl.ts";
 import { S_IFDIR, S_IFMT, S_IFREG } from "../../abi/stat.ts";
 import type { Task } from "../../task/task.ts";
@@ -13,6 +13,7 @@ import type { Path } from "../../vfs/dentry.ts";
 import type { File } from "../../vfs/file.ts";
 import type { Stat } from "../../vfs/inode.ts";
 import { KernelIo } from "../../vfs/io.ts";
+import { LISTED_MAX, Listed } from "../../vfs/listed.ts";
 import { openAt, resolve } from "../../vfs/namei.ts";
 import { makeDirectory, makeLink, makeSymlink, removeDirectory, removeFile, renameName } from "../../vfs/names.ts";
 import { HostFs } from "../host/host-fs.ts";
@@ -141,6 +142,35 @@ describe("an overlay", () => {
     (file.inode as NonNullable<File["inode"]>).setattr({ mode: 0o600 });
     expect(get(task, "/j")).toBe("another");
     file.release();
+  });
+
+  test("a merged listing counts while it is read, and not once it has been", () => {
+    const { task } = world();
+    put(task, "/new", "");
+    const names = list(task, "/") as string[];
+    const open = (): File => openAt(task, AT_FDCWD, "/", O_DIRECTORY, 0) as File;
+    const read = (file: File, most: number): string[] | number => {
+      const got: string[] = [];
+      const result = file.readdir(task, (name) => got.length < most && got.push(name) > 0);
+      return result < 0 ? result : got;
+    };
+    const rest = new Listed();
+    expect(rest.add(0, LISTED_MAX - 2 * names.length + 1)).toBe(0);
+    const [one, two] = [open(), open()];
+    expect((read(one, 3) as string[]).length).toBe(3);
+    expect(read(two, 3)).toBe(-ENOMEM);
+    expect((read(one, 100) as string[]).length).toBe(names.length + 2 - 3);
+    expect(read(one, 100)).toEqual([]);
+    expect((read(two, 100) as string[]).length).toBe(names.length + 2);
+    // Back to an entry of a listing that is over.
+    one.pos = 2;
+    expect([...(read(one, 100) as string[])].sort()).toEqual(names);
+    one.pos = 0;
+    expect((read(one, 2) as string[]).length).toBe(2);
+    one.release();
+    two.release();
+    expect(rest.add(0, 2 * names.length - 1)).toBe(0);
+    rest.clear();
   });
 
   test("lower directories can be renamed, removed and made anew", () => {

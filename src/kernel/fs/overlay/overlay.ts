@@ -14,6 +14,7 @@
  */
 import { OVERLAYFS_SUPER_MAGIC } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { Dentry, Mount, type Path } from "../../vfs/dentry.ts";
 import { FileSystem, type Inode, type StatFs } from "../../vfs/inode.ts";
@@ -54,11 +55,16 @@ export class OverlayFs extends FileSystem {
   placeOf(lower: Inode): Path {
     return { mount: this.lowerMount, dentry: new Dentry("", null, lower) };
   }
-  /** Reading a lower file takes a task; any will do. */
-  anyTask(): Task {
-    return this.kernel.tasks.values().next().value!;
+  /** For whom something is being done: lower files are read in its name. Set-up works for a task too (Kernel.workOn). */
+  get actor(): Task {
+    const { current } = this.kernel;
+    if (current === null) throw new Error("an overlay changes in somebody's call alone");
+    return current;
   }
 
+  override distrustedUntil(): number {
+    return this.lower.distrustedUntil();
+  }
   override statfs(): StatFs {
     return { ...this.upper.statfs(), type: OVERLAYFS_SUPER_MAGIC };
   }
@@ -67,3 +73,5 @@ export class OverlayFs extends FileSystem {
     this.upper.release();
   }
 }
+
+persistent("overlay-fs", OverlayFs);

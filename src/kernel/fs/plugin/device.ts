@@ -5,6 +5,8 @@
  */
 import type { CharacterDevice } from "../../../core/plugin.ts";
 import { EINVAL, EIO, ENODEV, ENOTTY } from "../../abi/errno.ts";
+import { persistent } from "../../state/registry.ts";
+import type { Restore } from "../../state/restore.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
 import { File } from "../../vfs/file.ts";
@@ -14,8 +16,18 @@ import type { PluginGuard } from "./guard.ts";
 /** Bytes moved by one call to the plugin. */
 const CHUNK = 1 << 16;
 
+/** What a plugin has registered. */
+export interface PluginDriver {
+  readonly device: CharacterDevice;
+  readonly guard: PluginGuard;
+}
+
 export class PluginDeviceFile extends File {
   override readonly seekable = true;
+  /** A device may have its own idea of what one read is. */
+  override get divisible(): boolean {
+    return false;
+  }
 
   constructor(
     flags: number,
@@ -25,6 +37,15 @@ export class PluginDeviceFile extends File {
     private readonly guard: PluginGuard,
   ) {
     super(flags, path, path.dentry.inode);
+  }
+
+  /** In a restored kernel: the plugin's device of that name. */
+  findAgain({ kernel: { devices } }: Restore): void {
+    const { name } = this;
+    const driver = devices.named.find((each) => each.name === name)?.driver;
+    if (driver === undefined) throw new Error(`device ${name}: its plugin is not here`);
+    const { device, guard } = driver as PluginDriver;
+    Object.assign(this, { device, guard });
   }
 
   /** The plugin has no way to tell of news: nobody waits here. */
@@ -86,3 +107,17 @@ export class PluginDeviceFile extends File {
     return -EIO;
   }
 }
+
+persistent("plugin-device-file", PluginDeviceFile, {
+  transient: { guard: () => null },
+  as: {
+    device: {
+      save(device: CharacterDevice, { name }) {
+        if (device.restorable === false) throw new Error(`device ${name}, which its plugin could not restore`);
+        return null;
+      },
+      restore: () => null,
+    },
+  },
+  reopen: (file, restore) => file.findAgain(restore),
+});

@@ -3,13 +3,19 @@
  *
  * Mapping copies the file as it is then: a private mapping may lag behind on Linux, too. Shared writable ones are ENODEV.
  */
-import { closeFd, ftruncate, memfdCreate, pwrite } from "../../../native/host.ts";
+import { reopenReadOnly } from "../../../native/files.ts";
+import { guestMemfd } from "../../../native/guest-descriptors.ts";
+import { closeFd, ftruncate, lseek, pwrite } from "../../../native/host.ts";
 import type { HostMemory } from "../../../platform/platform.ts";
 import { encodeCString } from "../../abi/bytes.ts";
-import { EFBIG, EINVAL, EIO, EISDIR, ENODEV, EROFS, ESTALE } from "../../abi/errno.ts";
-import { DT_DIR } from "../../abi/stat.ts";
+import { EFBIG, EIO, ENODEV, EROFS, ESTALE, errnoName } from "../../abi/errno.ts";
+import { DT_UNKNOWN } from "../../abi/stat.ts";
+import type { Stored } from "../../state/host.ts";
+import { loadMemoryFile } from "../../state/memory-file.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
+import { DirectoryFile } from "../../vfs/directory-file.ts";
 import { type EmitEntry, File } from "../../vfs/file.ts";
 import type { Io } from "../../vfs/io.ts";
 import type { PluginNode } from "./plugin-fs.ts";
@@ -20,12 +26,19 @@ const CHUNK = 1 << 18;
 const MAPPED_MAX = 1 << 30;
 const MFD_CLOEXEC = 1;
 const MEMFD_NAME = encodeCString("plugin");
-const DT_UNKNOWN = 0;
+
+/** A file as it was when it was mapped: a memory file that nobody may write to. */
+class PluginCopy implements HostMemory {
+  constructor(readonly fd: number) {}
+  get readFd(): number {
+    return this.fd;
+  }
+}
 
 export class PluginFile extends File {
   override readonly seekable = true;
   /** Copies behind mappings; they are as long-lived as this file, which the mappings hold. */
-  private copies: number[] | null = null;
+  private copies: PluginCopy[] | null = null;
 
   constructor(
     flags: number,
@@ -111,16 +124,21 @@ export class PluginFile extends File {
     const size = this.size();
     if (size < 0) return size;
     if (size > MAPPED_MAX) return -EFBIG;
-    const fd = memfdCreate(MEMFD_NAME, MFD_CLOEXEC);
+    const fd = guestMemfd(MEMFD_NAME, MFD_CLOEXEC);
     if (fd < 0) return fd;
     const failed = this.copyTo(fd, size);
     if (failed < 0) {
       closeFd(fd);
       return failed;
     }
+    // Nobody may write to the copy: it is mapped by whoever maps the file through this opening.
+    const readFd = reopenReadOnly(fd);
+    closeFd(fd);
+    if (readFd < 0) return readFd;
+    const copy = new PluginCopy(readFd);
     this.copies ??= [];
-    this.copies.push(fd);
-    return { fd };
+    this.copies.push(copy);
+    return copy;
   }
   private copyTo(fd: number, size: number): number {
     const sized = ftruncate(fd, size);
@@ -146,14 +164,13 @@ export class PluginFile extends File {
     );
   }
   override onRelease(): void {
-    for (const fd of this.copies ?? []) closeFd(fd);
+    for (const { fd } of this.copies ?? []) closeFd(fd);
     if (this.writable && !this.node.removed) this.tellFlush();
   }
 }
 
 /** A directory being read: its names are taken when the reading starts; position N is entry N of them. */
-export class PluginDirectoryFile extends File {
-  override readonly seekable = true;
+export class PluginDirectoryFile extends DirectoryFile {
   private names: readonly string[] | null = null;
 
   constructor(
@@ -163,21 +180,6 @@ export class PluginDirectoryFile extends File {
   ) {
     super(flags, path, node);
   }
-  override read(): number {
-    return -EISDIR;
-  }
-  override write(): number {
-    return -EISDIR;
-  }
-  override size(): number {
-    return 0;
-  }
-  override truncate(): number {
-    return -EINVAL;
-  }
-  override fsync(): number {
-    return 0;
-  }
   override readdir(_task: Task, emit: EmitEntry): number {
     const { node } = this;
     if (this.pos === 0 || this.names === null) {
@@ -185,18 +187,30 @@ export class PluginDirectoryFile extends File {
       if (typeof names === "number") return names;
       this.names = names.filter((name) => name !== "." && name !== "..");
     }
+    if (!this.emitDots(emit, node.ino, (node.parent ?? node).ino)) return 0;
     for (;;) {
-      const at = this.pos;
-      if (at === 0) {
-        if (!emit(".", node.ino, DT_DIR, 1)) return 0;
-      } else if (at === 1) {
-        if (!emit("..", (node.parent ?? node).ino, DT_DIR, 2)) return 0;
-      } else {
-        const name = this.names[at - 2];
-        if (name === undefined) return 0;
-        if (!emit(name, node.inoOf(name), DT_UNKNOWN, at + 1)) return 0;
-      }
-      this.pos = at + 1;
+      const name = this.names[this.pos - 2];
+      if (name === undefined) return 0;
+      if (!emit(name, node.inoOf(name), DT_UNKNOWN, this.pos + 1)) return 0;
+      this.pos++;
     }
   }
 }
+
+const SEEK_END = 2;
+persistent("plugin-copy", PluginCopy, {
+  as: {
+    fd: {
+      save: (fd: number, _copy, { sink }) => sink.storeFile(fd, lseek(fd, 0, SEEK_END)),
+      restore(stored: Stored, _copy, { host }) {
+        const fd = loadMemoryFile(MEMFD_NAME, stored, host.pages);
+        const readFd = reopenReadOnly(fd);
+        closeFd(fd);
+        if (readFd < 0) throw new Error(`a mapped copy of a plugin's file: ${errnoName(-readFd)}`);
+        return readFd;
+      },
+    },
+  },
+});
+persistent("plugin-file", PluginFile);
+persistent("plugin-directory-file", PluginDirectoryFile);

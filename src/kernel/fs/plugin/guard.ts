@@ -6,9 +6,12 @@
  */
 import { EIO } from "../../abi/errno.ts";
 import type { KernelLog } from "../../log.ts";
+import { perCall } from "../../state/registry.ts";
 
 /** Lines of a stack that are worth printing. */
 const STACK_LINES = 4;
+/** Kinds of failures that are counted. */
+const FAILURES_MAX = 1024;
 
 export class PluginGuard {
   private readonly failures = new Map<string, number>();
@@ -20,6 +23,8 @@ export class PluginGuard {
 
   /** Notes a failure. `what`: "interceptor of openat"; `outcome`: what became of the call. */
   report(what: string, error: unknown, outcome: string): void {
+    // Some are named after what a guest asked for.
+    if (this.failures.size >= FAILURES_MAX) this.failures.clear();
     const count = (this.failures.get(what) ?? 0) + 1;
     this.failures.set(what, count);
     if ((count & (count - 1)) !== 0) return;
@@ -70,3 +75,6 @@ function explain(error: unknown): string {
   const where = frames.slice(0, STACK_LINES).map((line) => line.trim());
   return [`${error.name}: ${error.message}`, ...where].join(" ");
 }
+
+// A plugin's own: whoever has one gets it from the plugin again.
+perCall(PluginGuard);

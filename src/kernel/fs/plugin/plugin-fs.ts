@@ -23,10 +23,13 @@ import {
   EROFS,
   ESTALE,
   EXDEV,
+  errnoName,
 } from "../../abi/errno.ts";
 import { RENAME_NOREPLACE } from "../../abi/fcntl.ts";
 import { S_IFDIR, S_IFLNK, S_IFREG } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
+import type { Restore } from "../../state/restore.ts";
 import type { Task } from "../../task/task.ts";
 import { realtimeNow } from "../../time/clock.ts";
 import type { Path } from "../../vfs/dentry.ts";
@@ -39,6 +42,7 @@ import {
   type Stat,
   type StatFs,
   type Timespec,
+  uncounted,
 } from "../../vfs/inode.ts";
 import { PluginDirectoryFile, PluginFile } from "./file.ts";
 import type { PluginGuard } from "./guard.ts";
@@ -79,6 +83,9 @@ export class PluginFs extends FileSystem {
   /** What a node without times of its own shows. */
   readonly mountTime: Timespec = realtimeNow();
 
+  /** What it was made for, which it is made for again in a restored kernel. */
+  private madeFor: MountedAs | null = null;
+
   private constructor(
     readonly kernel: Kernel,
     override readonly type: string,
@@ -92,8 +99,15 @@ export class PluginFs extends FileSystem {
   }
 
   /** -errno when its root is no directory. */
-  static make(kernel: Kernel, type: string, own: PluginFileSystem, guard: PluginGuard): PluginFs | number {
+  static make(
+    kernel: Kernel,
+    type: string,
+    own: PluginFileSystem,
+    guard: PluginGuard,
+    madeFor: MountedAs | null = null,
+  ): PluginFs | number {
     const fs = new PluginFs(kernel, type, own, guard);
+    fs.madeFor = madeFor;
     const attributes = fs.root.attributes();
     if (typeof attributes === "number") return attributes;
     return attributes.kind === "directory" ? fs : -ENOTDIR;
@@ -108,18 +122,31 @@ export class PluginFs extends FileSystem {
   }
 
   override statfs(): StatFs {
-    return {
-      type: MAGIC,
-      bsize: BLOCK,
-      blocks: 0,
-      bfree: 0,
-      bavail: 0,
-      files: 0,
-      ffree: 0,
-      namelen: 255,
-      flags: 0,
-    };
+    return uncounted(MAGIC, BLOCK);
   }
+
+  /** In a restored kernel: the plugin makes its part anew. */
+  makeAgain({ kernel, host }: Restore): void {
+    const { type, madeFor } = this;
+    const what = `file system ${type}, mount of ${madeFor?.source}`;
+    const known = kernel.fileSystemTypes.get(type);
+    if (known === undefined) throw new Error(`${what}: its plugin is not here`);
+    const { source, options } = madeFor!;
+    const made =
+      host.fileSystem?.(type, source, options) ??
+      kernel.devices.withoutNumber(() => known.make(kernel, source, options, null));
+    if (!(made instanceof PluginFs))
+      throw new Error(`${what}: ${typeof made === "number" ? errnoName(-made) : "it is no plugin's here"}`);
+    const self = this as { -readonly [K in "own" | "guard"]: this[K] };
+    self.own = made.own;
+    self.guard = made.guard;
+  }
+}
+
+/** Source and options of a mount, as its factory got them. */
+export interface MountedAs {
+  readonly source: string;
+  readonly options: readonly string[];
 }
 
 export class PluginNode extends Inode {
@@ -352,3 +379,19 @@ function timespec(seconds: number): Timespec {
   const sec = Math.floor(seconds);
   return { sec, nsec: Math.min(999_999_999, Math.round((seconds - sec) * 1e9)) };
 }
+
+persistent("plugin-fs", PluginFs, {
+  transient: { own: () => null, guard: () => null },
+  as: {
+    madeFor: {
+      save(madeFor: MountedAs | null, { type, own }) {
+        if (madeFor === null || own.restorable === false)
+          throw new Error(`a file system of type ${type} that its plugin could not make again`);
+        return { source: madeFor.source, options: [...madeFor.options] };
+      },
+      restore: (madeFor: MountedAs) => madeFor,
+    },
+  },
+  reopen: (fs, restore) => fs.makeAgain(restore),
+});
+persistent("plugin-node", PluginNode);

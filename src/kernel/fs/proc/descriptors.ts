@@ -4,22 +4,23 @@
  * Source: proc_pid_fd(5), proc_pid_fdinfo(5), symlink(7) "Magic links". Following a link leads to the very file, by no
  * path: it works for what was deleted and for what never had a name.
  */
+
 import { EACCES, ENOENT, ENXIO, ESRCH } from "../../abi/errno.ts";
+import { O_CLOEXEC, O_PATH } from "../../abi/fcntl.ts";
 import { ANON_INODE_FS_MAGIC, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../../abi/stat.ts";
 import { openFifo, PipeFile } from "../../ipc/pipe.ts";
+import { persistent } from "../../state/registry.ts";
 import { RUN_ZOMBIE, type Task } from "../../task/task.ts";
 import { Dentry, Mount, type Path } from "../../vfs/dentry.ts";
 import type { FdTable } from "../../vfs/fd-table.ts";
 import type { File } from "../../vfs/file.ts";
-import { FileSystem, Inode, type Ownership, type Stat, type StatFs } from "../../vfs/inode.ts";
+import { FileSystem, Inode, type Ownership, type Stat, type StatFs, uncounted } from "../../vfs/inode.ts";
 import { pathString } from "../../vfs/namei.ts";
 import { type ComputedEntry, PseudoDirectory } from "../pseudo/directory.ts";
 import type { Owner } from "../pseudo/node.ts";
-import { type LinkEntry, ProcessFile, ProcessLink, processTime } from "./process-entry.ts";
+import type { Content } from "../pseudo/text.ts";
+import { entries, type FileEntry, type LinkEntry, ProcessFile, ProcessLink, processTime } from "./process-entry.ts";
 import { mayInspect, type Target } from "./target.ts";
-
-const O_PATH = 0o10000000;
-const O_CLOEXEC = 0o2000000;
 
 /** What a link to an open file shows. */
 export function fileName(reader: Task, file: File): string {
@@ -37,17 +38,7 @@ class AnonymousFs extends FileSystem {
     this.root = new AnonymousInode(this, file);
   }
   override statfs(): StatFs {
-    return {
-      type: ANON_INODE_FS_MAGIC,
-      bsize: 4096,
-      blocks: 0,
-      bfree: 0,
-      bavail: 0,
-      files: 0,
-      ffree: 0,
-      namelen: 255,
-      flags: 0,
-    };
+    return uncounted(ANON_INODE_FS_MAGIC);
   }
 }
 
@@ -130,9 +121,9 @@ export class DescriptorDirectory extends PseudoDirectory {
     const file = table?.get(fd);
     if (table === null || file === undefined) return -ENOENT;
     const ino = this.ino + 1 + fd;
-    if (!this.asLinks) return new ProcessFile(this.target, { mode: 0o444, read: () => fdInfo(this.target, fd) }, ino);
+    if (!this.asLinks) return new DescriptorText(this.target, fd, ino);
     const mode = file.flags & O_PATH ? 0 : (file.readable ? 0o500 : 0) | (file.writable ? 0o300 : 0);
-    return new ProcessLink(this.target, fdLink(this.target, fd), ino, mode);
+    return new DescriptorLink(this.target, fd, ino, mode);
   }
   protected override *listComputed(_task: Task, from: number): Iterable<ComputedEntry> {
     const table = tableOf(this.target);
@@ -143,21 +134,51 @@ export class DescriptorDirectory extends PseudoDirectory {
   }
 }
 
-function fdLink(target: Target, fd: number): LinkEntry {
-  return {
-    size: 64,
-    readlink(_task, reader) {
-      const file = tableOf(target)?.get(fd);
-      return file === undefined ? -ENOENT : fileName(reader, file);
-    },
-    follow() {
-      const file = tableOf(target)?.get(fd);
-      return file === undefined ? -ENOENT : placeOf(file);
-    },
-  };
+/** What all of them have in common; what differs is the descriptor. */
+const { text: TEXT, link: LINK } = entries<FileEntry | LinkEntry>("proc/fd", {
+  text: { mode: 0o444, read: () => -ENOENT },
+  link: { size: 64, readlink: () => -ENOENT, follow: () => -ENOENT },
+}) as { text: FileEntry; link: LinkEntry };
+
+/** /proc/PID/fdinfo/FD. */
+class DescriptorText extends ProcessFile {
+  constructor(
+    target: Target,
+    readonly fd: number,
+    ino: number,
+  ) {
+    super(target, TEXT, ino);
+  }
+  override content(reader: Task): Content {
+    return this.target.task === null ? -ESRCH : fdInfo(this.target, this.fd, reader);
+  }
 }
 
-function fdInfo(target: Target, fd: number): string | number {
+/** /proc/PID/fd/FD. */
+class DescriptorLink extends ProcessLink {
+  constructor(
+    target: Target,
+    readonly fd: number,
+    ino: number,
+    mode: number,
+  ) {
+    super(target, LINK, ino, mode);
+  }
+  private file(reader: Task): File | number {
+    const task = this.reach(reader);
+    return typeof task === "number" ? task : (tableOf(this.target)?.get(this.fd) ?? -ENOENT);
+  }
+  override readlink(reader: Task): string | number {
+    const file = this.file(reader);
+    return typeof file === "number" ? file : fileName(reader, file);
+  }
+  override followMagic(reader: Task): Path | number {
+    const file = this.file(reader);
+    return typeof file === "number" ? file : placeOf(file);
+  }
+}
+
+function fdInfo(target: Target, fd: number, reader: Task): string | number {
   const table = tableOf(target);
   const file = table?.get(fd);
   if (table === null || file === undefined) return -ENOENT;
@@ -165,7 +186,7 @@ function fdInfo(target: Target, fd: number): string | number {
   const attr = file.getattr();
   return (
     `pos:\t${file.pos}\nflags:\t0${flags.toString(8)}\nmnt_id:\t${file.path?.mount.id ?? 15}\n` +
-    `ino:\t${typeof attr === "number" ? 0 : attr.ino}\n${file.fdInfo()}`
+    `ino:\t${typeof attr === "number" ? 0 : attr.ino}\n${file.fdInfo(reader)}`
   );
 }
 
@@ -185,3 +206,9 @@ function held(get: (task: Task) => Path | null): LinkEntry {
 export const exe = held((task) => task.process.executable);
 export const cwd = held((task) => task.fs.cwd);
 export const root = held((task) => task.fs.root);
+
+persistent("anonymous-fs", AnonymousFs);
+persistent("anonymous-inode", AnonymousInode);
+persistent("descriptor-directory", DescriptorDirectory);
+persistent("descriptor-text", DescriptorText);
+persistent("descriptor-link", DescriptorLink);

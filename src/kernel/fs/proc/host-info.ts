@@ -3,8 +3,10 @@
  *
  * Invariant: plain data; descriptors are -1 when the host does not give them, and the numbers are estimated then.
  */
+
 import { closeFd, openat2, pread, readFd } from "../../../native/host.ts";
 import { encodeCString } from "../../abi/bytes.ts";
+import { AT_FDCWD } from "../../abi/fcntl.ts";
 
 export interface HostInfo {
   /** Text of the host's /proc/cpuinfo. */
@@ -28,8 +30,6 @@ export const NO_HOST_INFO: HostInfo = {
   meminfoFd: -1,
   procFd: -1,
 };
-
-const AT_FDCWD = -100;
 
 function open(path: string): number {
   return openat2(AT_FDCWD, encodeCString(path), 0, 0, 0);

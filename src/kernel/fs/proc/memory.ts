@@ -18,6 +18,7 @@ import {
   VMA_WIPEONFORK,
   type Vma,
 } from "../../mm/vma.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
 import { File } from "../../vfs/file.ts";
@@ -59,13 +60,8 @@ function areaName(vma: Vma, mm: Mm, reader: Task): string {
   return "";
 }
 
-export function maps(task: Task, reader: Task): string {
-  const mm = liveMm(task);
-  if (mm === null) return "";
-  let out = "";
-  for (const vma of mm.vmas.list) out += `${mapLine(vma, mm, reader)}\n`;
-  return out;
-}
+/** A line of maps. */
+export const mapsLine = (vma: Vma, mm: Mm, reader: Task): string => `${mapLine(vma, mm, reader)}\n`;
 
 /** The numbers of smaps that add up; KiB. */
 const COUNTED = [
@@ -91,8 +87,12 @@ const COUNTED = [
 ] as const;
 type Counts = Record<string, number>;
 
+/** Areas of which the host is asked for counts: the text about many is long, for the host to make and for us to read. */
+const COUNTED_AREAS_MAX = 1000;
+
 /** The host's smaps of the stub: counts by start address. Host areas may be cut differently from ours. */
 function hostCounts(task: Task, mm: Mm): { start: number; end: number; counts: Counts }[] {
+  if (mm.vmas.length > COUNTED_AREAS_MAX) return [];
   const text = readStubFile(task.kernel, mm.space.hostPid, "smaps", 8 << 20);
   const areas: { start: number; end: number; counts: Counts }[] = [];
   for (const line of text.split("\n")) {
@@ -106,26 +106,35 @@ function hostCounts(task: Task, mm: Mm): { start: number; end: number; counts: C
   return areas;
 }
 
+function noCounts(): Counts {
+  const counts: Counts = {};
+  for (const name of COUNTED) counts[name] = 0;
+  return counts;
+}
+/** Where the host tells nothing: as if all of it were there. */
+function estimate(vma: Vma): Counts {
+  const counts = noCounts();
+  if (vma.prot === 0) return counts;
+  const size = vma.length / 1024;
+  counts["Rss"] = counts["Pss"] = counts["Referenced"] = size;
+  counts[vma.shared ? "Shared_Dirty" : vma.prot & PROT_WRITE ? "Private_Dirty" : "Private_Clean"] = size;
+  if (vma.file === null) counts["Anonymous"] = size;
+  return counts;
+}
+
 /** Counts of each area: the host's, shared out by size where its areas span several of ours. */
 function countAreas(task: Task, mm: Mm): Map<Vma, Counts> {
   const result = new Map<Vma, Counts>();
   const host = hostCounts(task, mm);
   let at = 0;
-  for (const vma of mm.vmas.list) {
-    const counts: Counts = {};
-    for (const name of COUNTED) counts[name] = 0;
+  for (const vma of mm.vmas) {
+    const counts = host.length === 0 ? estimate(vma) : noCounts();
     while (at < host.length && host[at]!.end <= vma.start) at++;
     for (let i = at; i < host.length && host[i]!.start < vma.end; i++) {
       const area = host[i]!;
       const overlap = Math.min(vma.end, area.end) - Math.max(vma.start, area.start);
       const part = overlap / (area.end - area.start);
       for (const name of COUNTED) counts[name]! += (area.counts[name] ?? 0) * part;
-    }
-    if (host.length === 0 && vma.prot !== 0) {
-      const size = vma.length / 1024;
-      counts["Rss"] = counts["Pss"] = counts["Referenced"] = size;
-      counts[vma.shared ? "Shared_Dirty" : vma.prot & PROT_WRITE ? "Private_Dirty" : "Private_Clean"] = size;
-      if (vma.file === null) counts["Anonymous"] = size;
     }
     // Whole pages only, and never more than there is.
     for (const name of COUNTED) counts[name] = Math.min(vma.length / 1024, Math.round(counts[name]! / 4) * 4);
@@ -136,20 +145,24 @@ function countAreas(task: Task, mm: Mm): Map<Vma, Counts> {
 
 const countLine = (name: string, kib: number): string => `${`${name}:`.padEnd(16)}${String(kib).padStart(8)} kB\n`;
 
+function smapsPart(vma: Vma, mm: Mm, reader: Task, counts: Counts): string {
+  let out = `${mapLine(vma, mm, reader)}\n`;
+  out += countLine("Size", vma.length / 1024) + countLine("KernelPageSize", 4) + countLine("MMUPageSize", 4);
+  for (const name of COUNTED) out += countLine(name, counts[name]!);
+  return `${out}THPeligible:           0\nVmFlags: ${vmFlags(vma)}\n`;
+}
+
 export function smaps(task: Task, reader: Task): string {
   const mm = liveMm(task);
   if (mm === null) return "";
   const all = countAreas(task, mm);
   let out = "";
-  for (const vma of mm.vmas.list) {
-    out += `${mapLine(vma, mm, reader)}\n`;
-    out += countLine("Size", vma.length / 1024) + countLine("KernelPageSize", 4) + countLine("MMUPageSize", 4);
-    const counts = all.get(vma)!;
-    for (const name of COUNTED) out += countLine(name, counts[name]!);
-    out += `THPeligible:           0\nVmFlags: ${vmFlags(vma)}\n`;
-  }
+  for (const vma of mm.vmas) out += smapsPart(vma, mm, reader, all.get(vma)!);
   return out;
 }
+/** Areas that are too many to ask the host about: their sizes stand for their counts. */
+export const manyAreas = (mm: Mm): boolean => mm.vmas.length > COUNTED_AREAS_MAX;
+export const smapsArea = (vma: Vma, mm: Mm, reader: Task): string => smapsPart(vma, mm, reader, estimate(vma));
 
 function vmFlags(vma: Vma): string {
   const { prot, flags } = vma;
@@ -170,12 +183,12 @@ function vmFlags(vma: Vma): string {
 
 export function smapsRollup(task: Task): string {
   const mm = liveMm(task);
-  if (mm === null || mm.vmas.list.length === 0) return "";
+  if (mm === null || mm.vmas.length === 0) return "";
   const sum: Counts = {};
   for (const counts of countAreas(task, mm).values())
     for (const name of COUNTED) sum[name] = (sum[name] ?? 0) + counts[name]!;
-  const first = mm.vmas.list[0]!;
-  const last = mm.vmas.list.at(-1)!;
+  const first = mm.vmas.first()!;
+  const last = mm.vmas.last()!;
   const anonymous = sum["Anonymous"]!;
   let out = `${`${hex(first.start, 8)}-${hex(last.end, 8)} ---p 00000000 00:00 0 `.padEnd(73)}[rollup]\n`;
   for (const name of COUNTED) {
@@ -189,16 +202,10 @@ export function smapsRollup(task: Task): string {
   return out;
 }
 
-export function numaMaps(task: Task, reader: Task): string {
-  const mm = liveMm(task);
-  if (mm === null) return "";
-  let out = "";
-  for (const vma of mm.vmas.list) {
-    const name = areaName(vma, mm, reader);
-    const what = vma.file !== null ? ` file=${name}` : name === "[heap]" ? " heap" : name === "[stack]" ? " stack" : "";
-    out += `${hex(vma.start, 8)} default${what}\n`;
-  }
-  return out;
+export function numaMapsLine(vma: Vma, mm: Mm, reader: Task): string {
+  const name = areaName(vma, mm, reader);
+  const what = vma.file !== null ? ` file=${name}` : name === "[heap]" ? " heap" : name === "[stack]" ? " stack" : "";
+  return `${hex(vma.start, 8)} default${what}\n`;
 }
 
 /** Bytes of [start, end) of the guest, as far as they can be read; at most 2 MiB, as much as argv and envp may have. */
@@ -278,3 +285,5 @@ export class MemFile extends File {
     return to;
   }
 }
+
+persistent("proc-mem-file", MemFile);

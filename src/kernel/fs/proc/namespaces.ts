@@ -1,31 +1,32 @@
 /**
- * /proc/PID/ns: names of the namespaces a process is in. There is one of each kind.
+ * /proc/PID/ns: names of the namespaces a process is in. Containers have theirs, or share them.
  *
  * Source: namespaces(7), ioctl_ns(2). Gaps: opened, they are empty files; there is nothing else to enter.
  */
 import { ENOENT } from "../../abi/errno.ts";
 import { S_IFREG } from "../../abi/stat.ts";
+import { persistent } from "../../state/registry.ts";
+import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
 import { Dentry, Mount } from "../../vfs/dentry.ts";
 import { File } from "../../vfs/file.ts";
 import type { Inode, Stat } from "../../vfs/inode.ts";
 import { type PseudoFs, PseudoInode } from "../pseudo/node.ts";
-import type { LinkEntry } from "./process-entry.ts";
+import { entries, type LinkEntry } from "./process-entry.ts";
 
-/** Entry → kind and inode number: those of Linux' initial namespaces. */
-const NAMESPACES: Record<string, [kind: string, ino: number]> = {
-  cgroup: ["cgroup", 4026531835],
-  ipc: ["ipc", 4026531839],
-  mnt: ["mnt", 4026531841],
-  net: ["net", 4026531840],
-  pid: ["pid", 4026531836],
-  pid_for_children: ["pid", 4026531836],
-  time: ["time", 4026531834],
-  time_for_children: ["time", 4026531834],
-  user: ["user", 4026531837],
-  uts: ["uts", 4026531838],
+/** Entry → kind, and the number of the one that a task is in. */
+const NAMESPACES: Record<string, [kind: string, number: (task: Task) => number]> = {
+  cgroup: ["cgroup", ({ container }) => container.namespaces.cgroup],
+  ipc: ["ipc", ({ container }) => container.ipc.namespace],
+  mnt: ["mnt", ({ fs, container }) => fs.namespace?.number ?? container.namespaces.mnt],
+  net: ["net", ({ kernel }) => kernel.namespaces.only("net")],
+  pid: ["pid", ({ pids }) => pids.namespace],
+  pid_for_children: ["pid", ({ pids }) => pids.namespace],
+  time: ["time", ({ kernel }) => kernel.namespaces.only("time")],
+  time_for_children: ["time", ({ kernel }) => kernel.namespaces.only("time")],
+  user: ["user", ({ kernel }) => kernel.namespaces.only("user")],
+  uts: ["uts", ({ container }) => container.uts.namespace],
 };
-export const namespaceNames = Object.keys(NAMESPACES);
 
 class NamespaceInode extends PseudoInode {
   constructor(
@@ -54,16 +55,26 @@ class NamespaceFile extends File {
   }
 }
 
-export function namespaceLink(fs: PseudoFs, entry: string): LinkEntry {
-  const [kind, ino] = NAMESPACES[entry]!;
-  const name = `${kind}:[${ino}]`;
+/** The links of /proc/PID/ns, by name. */
+export const namespaceLinks = entries(
+  "proc/ns",
+  Object.fromEntries(Object.entries(NAMESPACES).map(([name, [kind, number]]) => [name, namespaceLink(kind, number)])),
+);
+
+function namespaceLink(kind: string, number: (task: Task) => number): LinkEntry {
+  const nameOf = (task: Task) => `${kind}:[${number(task)}]`;
   return {
-    readlink: (task) => (task.process.zombie ? -ENOENT : name),
-    follow() {
-      const inode = new NamespaceInode(fs, name, ino);
+    readlink: (task) => (task.process.zombie ? -ENOENT : nameOf(task)),
+    follow(task, _reader, { fs }) {
+      if (task.process.zombie) return -ENOENT;
+      const name = nameOf(task);
+      const inode = new NamespaceInode(fs, name, number(task));
       const dentry = new Dentry(name, null, inode);
       dentry.parent = dentry;
       return { mount: new Mount(0, fs, dentry, null, null, 0), dentry };
     },
   };
 }
+
+persistent("namespace-inode", NamespaceInode);
+persistent("namespace-file", NamespaceFile);

@@ -26,7 +26,7 @@ const NO_ADDRESS = "0000000000000000";
 function openSockets(kernel: Kernel): Set<Socket> {
   const sockets = new Set<Socket>();
   const tables = new Set<object>();
-  for (const task of kernel.tasks.values()) {
+  for (const task of kernel.tasks) {
     if (tables.has(task.files)) continue;
     tables.add(task.files);
     for (const [, file] of task.files.entries()) if (file instanceof Socket) sockets.add(file);

@@ -6,12 +6,13 @@
  */
 import { ENOENT, ESRCH } from "../../abi/errno.ts";
 import { S_IFDIR } from "../../abi/stat.ts";
+import { persistent } from "../../state/registry.ts";
 import { RUN_DEAD, type Task } from "../../task/task.ts";
 import type { Inode } from "../../vfs/inode.ts";
 import { type ComputedEntry, PseudoDirectory } from "../pseudo/directory.ts";
 import type { Owner, PseudoInode } from "../pseudo/node.ts";
 import { DescriptorDirectory } from "./descriptors.ts";
-import { namespaceLink, namespaceNames } from "./namespaces.ts";
+import { namespaceLinks } from "./namespaces.ts";
 import type { ProcFs } from "./proc-fs.ts";
 import { type FileEntry, isLink, type LinkEntry, ProcessFile, ProcessLink, processTime } from "./process-entry.ts";
 import { attributeFiles, processFiles } from "./process-files.ts";
@@ -108,7 +109,7 @@ class NamespaceDirectory extends TargetDirectory {
   constructor(target: Target, ino: number) {
     super(target, 0o511, ino);
     let at = ino;
-    for (const name of namespaceNames) this.add(name, new ProcessLink(target, namespaceLink(target.fs, name), ++at));
+    for (const [name, link] of Object.entries(namespaceLinks)) this.add(name, new ProcessLink(target, link, ++at));
   }
 }
 
@@ -142,3 +143,12 @@ class TaskDirectory extends TargetDirectory {
         yield { key: tid, name: String(tid), ino: areaIno(tid, AREA_FILES + AREA_THREAD), type: S_IFDIR };
   }
 }
+
+persistent("process-subdirectory", TargetDirectory);
+// What is in it is made again for whoever looks, with the same numbers.
+persistent("process-directory", ProcessDirectory, {
+  transient: { children: () => new Map(), filled: () => false },
+});
+persistent("namespace-directory", NamespaceDirectory);
+persistent("attribute-directory", AttributeDirectory);
+persistent("task-directory", TaskDirectory);

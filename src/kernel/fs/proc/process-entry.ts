@@ -1,6 +1,9 @@
 /** Nodes below /proc/PID: files and links described by a table entry and the process they are about. */
-import { EACCES, EIO, ESRCH } from "../../abi/errno.ts";
+import { EACCES, EIO, EPERM, ESRCH } from "../../abi/errno.ts";
 import { S_IFLNK, S_IFREG } from "../../abi/stat.ts";
+import type { Mm } from "../../mm/mm.ts";
+import type { Vma } from "../../mm/vma.ts";
+import { code, persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
 import type { File } from "../../vfs/file.ts";
@@ -8,7 +11,7 @@ import type { Inode, Timespec } from "../../vfs/inode.ts";
 import { PseudoLinkBase } from "../pseudo/link.ts";
 import type { Owner } from "../pseudo/node.ts";
 import { type Content, PseudoFile } from "../pseudo/text.ts";
-import { mayInspect, type Target } from "./target.ts";
+import { liveMm, mayInspect, type Target } from "./target.ts";
 
 /** A file of /proc/PID or /proc/PID/task/TID. */
 export interface FileEntry {
@@ -18,6 +21,10 @@ export interface FileEntry {
   /** Not in /proc/PID/task/TID, or only there. */
   readonly only?: "process" | "thread";
   read(task: Task, reader: Task, target: Target): Content;
+  /** Of a long text, the part of one area of memory, in place of `read`. */
+  area?(vma: Vma, mm: Mm, reader: Task): string;
+  /** When to use `area` (always, without it). */
+  areasIf?(mm: Mm): boolean;
   write?(task: Task, text: string, writer: Task, target: Target): number;
   /** Files that are not text bring their own open file. */
   open?(path: Path, flags: number, task: Task, opener: Task): File | number;
@@ -29,11 +36,20 @@ export interface LinkEntry {
   /** st_size, where Linux shows one. */
   readonly size?: number;
   readlink(task: Task, reader: Task): string | number;
-  follow(task: Task, reader: Task): Path | number;
+  follow(task: Task, reader: Task, target: Target): Path | number;
 }
 
 export const isLink = (entry: FileEntry | LinkEntry): entry is LinkEntry => "follow" in entry;
 export const entryType = (entry: FileEntry | LinkEntry): number => (isLink(entry) ? S_IFLNK : S_IFREG);
+
+/** `table` is one of the program's: its entries are saved with a kernel as `name`/their own names. */
+export function entries<E extends FileEntry | LinkEntry>(
+  name: string,
+  table: Readonly<Record<string, E>>,
+): Readonly<Record<string, E>> {
+  for (const [own, entry] of Object.entries(table)) code(`${name}/${own}`, entry);
+  return table;
+}
 
 export class ProcessFile extends PseudoFile {
   constructor(
@@ -66,9 +82,24 @@ export class ProcessFile extends PseudoFile {
     const task = this.target.task;
     return task === null ? -ESRCH : this.entry.read(task, reader, this.target);
   }
+  override inParts(): boolean {
+    const { area, areasIf } = this.entry;
+    const task = this.target.task;
+    const mm = area === undefined || task === null ? null : liveMm(task);
+    return mm !== null && areasIf?.(mm) !== false;
+  }
+  /** The cursor is an address. */
+  override part(reader: Task, cursor: number): { text: string; next: number } | null {
+    const task = this.target.task;
+    const mm = task === null ? null : liveMm(task);
+    const vma = mm?.vmas.firstAbove(cursor);
+    return mm && vma ? { text: this.entry.area!(vma, mm, reader), next: vma.end } : null;
+  }
   override write(writer: Task, text: string): number {
     const task = this.target.task;
     if (task === null) return -ESRCH;
+    // A descriptor of somebody else's /proc is no way to change processes that the writer has no number for.
+    if (writer.pids !== task.pids) return -EPERM;
     return this.entry.write ? this.entry.write(task, text, writer, this.target) : -EIO;
   }
 }
@@ -94,7 +125,7 @@ export class ProcessLink extends PseudoLinkBase {
   override size(): number {
     return this.entry.size ?? 0;
   }
-  private reach(reader: Task): Task | number {
+  protected reach(reader: Task): Task | number {
     const task = this.target.task;
     if (task === null) return -ESRCH;
     return mayInspect(reader, task) ? task : -EACCES;
@@ -105,7 +136,7 @@ export class ProcessLink extends PseudoLinkBase {
   }
   override followMagic(reader: Task): Path | number {
     const task = this.reach(reader);
-    return typeof task === "number" ? task : this.entry.follow(task, reader);
+    return typeof task === "number" ? task : this.entry.follow(task, reader, this.target);
   }
 }
 
@@ -116,3 +147,6 @@ export function processTime(target: Target): Timespec {
   const sec = Math.floor(total / 1e9);
   return { sec: mountTime.sec + sec, nsec: Math.floor(total - sec * 1e9) };
 }
+
+persistent("process-file", ProcessFile);
+persistent("process-link", ProcessLink);

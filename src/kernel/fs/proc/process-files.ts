@@ -11,9 +11,20 @@ import { CAP_SYS_RESOURCE, capable } from "../../task/credentials.ts";
 import { RUN_BLOCKED, RUN_GUEST, RUN_ZOMBIE, type Task } from "../../task/task.ts";
 import { parseNumber } from "../pseudo/text.ts";
 import { cwd, exe, root } from "./descriptors.ts";
-import { auxv, cmdline, environ, MemFile, maps, numaMaps, smaps, smapsRollup } from "./memory.ts";
+import {
+  auxv,
+  cmdline,
+  environ,
+  MemFile,
+  manyAreas,
+  mapsLine,
+  numaMapsLine,
+  smaps,
+  smapsArea,
+  smapsRollup,
+} from "./memory.ts";
 import { mountinfo, mounts, mountstats } from "./mounts.ts";
-import type { FileEntry, LinkEntry } from "./process-entry.ts";
+import { entries, type FileEntry, type LinkEntry } from "./process-entry.ts";
 import { cpuTime, stat, statm, status } from "./status.ts";
 import { liveMm, mayInspect, type Target } from "./target.ts";
 import { hex } from "./units.ts";
@@ -136,7 +147,7 @@ function writeTimerSlack(task: Task, text: string): number {
 /** A map of ids may be written once, and that has been done. */
 const writeOnce = (): number => -EPERM;
 
-export const processFiles: Readonly<Record<string, FileEntry | LinkEntry>> = {
+export const processFiles = entries<FileEntry | LinkEntry>("proc", {
   cmdline: { mode: 0o444, read: cmdline },
   comm: { mode: 0o644, read: (task) => `${task.comm}\n`, write: writeComm },
   environ: { mode: 0o400, guarded: true, read: environ },
@@ -144,10 +155,10 @@ export const processFiles: Readonly<Record<string, FileEntry | LinkEntry>> = {
   exe,
   cwd,
   root,
-  maps: { mode: 0o444, guarded: true, read: maps },
-  smaps: { mode: 0o444, guarded: true, read: smaps },
+  maps: { mode: 0o444, guarded: true, read: () => "", area: mapsLine },
+  smaps: { mode: 0o444, guarded: true, read: smaps, area: smapsArea, areasIf: manyAreas },
   smaps_rollup: { mode: 0o444, guarded: true, only: "process", read: smapsRollup },
-  numa_maps: { mode: 0o444, guarded: true, read: numaMaps },
+  numa_maps: { mode: 0o444, guarded: true, read: () => "", area: numaMapsLine },
   mem: {
     mode: 0o600,
     guarded: true,
@@ -225,16 +236,19 @@ export const processFiles: Readonly<Record<string, FileEntry | LinkEntry>> = {
         .map((child) => `${child.pid} `)
         .join(""),
   },
-};
+});
 
 /** /proc/PID/attr: no security module is in force. */
-export const attributeFiles: Readonly<Record<string, FileEntry>> = Object.fromEntries(
-  ["current", "prev", "exec", "fscreate", "keycreate", "sockcreate"].map((name) => [
-    name,
-    {
-      mode: name === "prev" ? 0o444 : 0o666,
-      read: () => -EINVAL,
-      write: () => -EINVAL,
-    } satisfies FileEntry,
-  ]),
+export const attributeFiles = entries<FileEntry>(
+  "proc/attr",
+  Object.fromEntries(
+    ["current", "prev", "exec", "fscreate", "keycreate", "sockcreate"].map((name) => [
+      name,
+      {
+        mode: name === "prev" ? 0o444 : 0o666,
+        read: () => -EINVAL,
+        write: () => -EINVAL,
+      } satisfies FileEntry,
+    ]),
+  ),
 );

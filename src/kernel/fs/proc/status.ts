@@ -12,7 +12,6 @@ import type { Process } from "../../task/process.ts";
 import { RLIMIT_RSS, RLIMIT_SIGPENDING } from "../../task/rlimits.ts";
 import type { ControllingTty } from "../../task/session.ts";
 import { RUN_BLOCKED, RUN_GUEST, RUN_READY, RUN_STOPPED, RUN_ZOMBIE, type Task } from "../../task/task.ts";
-import { userCounts } from "../../task/users.ts";
 import { readClock } from "../../time/clock.ts";
 import { processCpuNs, threadCpuNs } from "../../time/cpu-time.ts";
 import { liveMm, mayInspect, type Target } from "./target.ts";
@@ -41,7 +40,9 @@ export function stateOf(task: Task): string {
 /** The terminal's device number and foreground group, as proc shows them. */
 function terminal(process: Process): { device: number; foreground: number } {
   const tty = process.group.session.tty as (ControllingTty & { rdev?: number }) | null;
-  return tty === null ? { device: 0, foreground: -1 } : { device: tty.rdev ?? 0, foreground: tty.foreground?.id ?? -1 };
+  return tty === null
+    ? { device: 0, foreground: -1 }
+    : { device: tty.rdev ?? 0, foreground: tty.foreground === null ? -1 : process.pids.idOf(tty.foreground) };
 }
 
 /** Processor time of one thread, or of the whole process, in ns. */
@@ -150,7 +151,7 @@ function dataArea(task: Task) {
   const mm = liveMm(task);
   const inode = executableInode(task.process);
   if (mm === null || inode === null) return undefined;
-  return mm.vmas.list.findLast((vma) => (vma.prot & 2) !== 0 && vma.file !== null && vma.file.inode === inode);
+  return [...mm.vmas].findLast((vma) => (vma.prot & 2) !== 0 && vma.file !== null && vma.file.inode === inode);
 }
 const dataStart = (task: Task): number | undefined => dataArea(task)?.start;
 const dataEnd = (task: Task): number | undefined => dataArea(task)?.end;
@@ -238,10 +239,10 @@ export function status(task: Task, _reader: Task, target: Target): string {
     );
   }
   const limit = process.rlimits[RLIMIT_SIGPENDING]!.soft;
-  const cpus = kernel.cgroup.cpusOf(task);
+  const cpus = task.container.cgroup.cpusOf(task);
   lines.push(
     `Threads:\t${livingThreads(process)}`,
-    `SigQ:\t${userCounts(kernel, cred.uid).signals}/${limit === Number.POSITIVE_INFINITY ? "18446744073709551615" : limit}`,
+    `SigQ:\t${task.container.users.get(cred.uid)?.signals ?? 0}/${limit === Number.POSITIVE_INFINITY ? "18446744073709551615" : limit}`,
     `SigPnd:\t${hex64(task.signals.pending.set)}`,
     `ShdPnd:\t${hex64(process.pending.set)}`,
     `SigBlk:\t${hex64(task.signals.blocked)}`,

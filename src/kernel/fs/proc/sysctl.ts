@@ -10,6 +10,7 @@ import { EINVAL, EPERM } from "../../abi/errno.ts";
 import { KERNEL_NAME, KERNEL_RELEASE, KERNEL_VERSION } from "../../abi/version.ts";
 import { PIPE_MAX_SIZE } from "../../ipc/pipe.ts";
 import { CAP_LAST, CAP_SYS_ADMIN, capable } from "../../task/credentials.ts";
+import type { Task } from "../../task/task.ts";
 import { PTY_MAX } from "../../tty/pty-table.ts";
 import type { PseudoDirectory } from "../pseudo/directory.ts";
 import { GeneratedFile, parseNumber } from "../pseudo/text.ts";
@@ -187,14 +188,13 @@ const KEPT: Readonly<Record<string, string | number>> = {
 const SECRET = new Set(["vm/drop_caches", "vm/compact_memory"]);
 
 export function addSysctls(fs: ProcFs, root: PseudoDirectory): void {
-  const { kernel } = fs;
   const place = (path: string): [PseudoDirectory, string] => {
     const slash = path.lastIndexOf("/");
     return [root.directory(path.slice(0, slash)), path.slice(slash + 1)];
   };
-  const show = (path: string, read: () => string | number) => {
+  const show = (path: string, read: (task: Task) => string | number) => {
     const [directory, name] = place(path);
-    directory.add(name, new GeneratedFile(fs, () => `${read()}\n`));
+    directory.add(name, new GeneratedFile(fs, (task) => `${read(task)}\n`));
   };
   for (const [path, value] of Object.entries(FIXED)) show(path, () => value);
 
@@ -204,12 +204,12 @@ export function addSysctls(fs: ProcFs, root: PseudoDirectory): void {
       name,
       new GeneratedFile(
         fs,
-        () => `${kernel.sysctls.get(path) ?? initial}\n`,
+        (task) => `${task.container.sysctl(path) ?? initial}\n`,
         (task, text) => {
           if (!capable(task.cred, CAP_SYS_ADMIN)) return -EPERM;
           const line = text.split("\n")[0]!.trim();
           if (typeof initial === "number" && parseNumber(line) === null) return -EINVAL;
-          kernel.sysctls.set(path, line.slice(0, 4096));
+          task.container.setSysctl(path, line.slice(0, 4096));
           return 0;
         },
         SECRET.has(path) ? 0o200 : 0o644,
@@ -217,42 +217,32 @@ export function addSysctls(fs: ProcFs, root: PseudoDirectory): void {
     );
   }
 
-  const named = (path: string, get: () => string, set: (name: string) => void) => {
-    const [directory, name] = place(path);
+  const named = (path: string, name: "hostname" | "domainname") => {
+    const [directory, entry] = place(path);
     directory.add(
-      name,
+      entry,
       new GeneratedFile(
         fs,
-        () => `${get()}\n`,
+        (task) => `${task.container.uts[name]}\n`,
         (task, text) => {
           if (!capable(task.cred, CAP_SYS_ADMIN)) return -EPERM;
-          set(text.split("\n")[0]!.slice(0, 64));
+          task.container.uts[name] = text.split("\n")[0]!.slice(0, 64);
           return 0;
         },
       ),
     );
   };
-  named(
-    "kernel/hostname",
-    () => kernel.hostname,
-    (name) => {
-      kernel.hostname = name;
-    },
-  );
-  named(
-    "kernel/domainname",
-    () => kernel.domainname,
-    (name) => {
-      kernel.domainname = name;
-    },
-  );
+  named("kernel/hostname", "hostname");
+  named("kernel/domainname", "domainname");
 
-  const bootId = uuid().trimEnd();
-  show("kernel/random/boot_id", () => bootId);
+  show("kernel/random/boot_id", ({ kernel }) => {
+    kernel.bootId ||= uuid().trimEnd();
+    return kernel.bootId;
+  });
   const [random] = place("kernel/random/uuid");
   random.add("uuid", new GeneratedFile(fs, uuid));
-  show("kernel/pty/nr", () => kernel.ptys.count);
-  show("kernel/ns_last_pid", () => kernel.newestPid);
+  show("kernel/pty/nr", ({ container }) => container.ptys.count);
+  show("kernel/ns_last_pid", () => fs.pids.newest);
   show("fs/file-nr", () => `${openFiles(fs)}\t0\t9223372036854775807`);
 }
 
@@ -260,7 +250,7 @@ export function addSysctls(fs: ProcFs, root: PseudoDirectory): void {
 function openFiles(fs: ProcFs): number {
   const tables = new Set<object>();
   let count = 0;
-  for (const task of fs.kernel.tasks.values()) {
+  for (const task of fs.kernel.tasks) {
     if (tables.has(task.files)) continue;
     tables.add(task.files);
     count += task.files.count;

@@ -10,24 +10,13 @@ import { KERNEL_RELEASE, KERNEL_VERSION } from "../../abi/version.ts";
 import type { Kernel } from "../../kernel.ts";
 import { RUN_GUEST, RUN_READY, RUN_ZOMBIE } from "../../task/task.ts";
 import { readClock } from "../../time/clock.ts";
-import { processCpuNs } from "../../time/cpu-time.ts";
+import { totalCpuTime } from "../../time/load-average.ts";
 import type { PseudoDirectory } from "../pseudo/directory.ts";
 import { GeneratedFile } from "../pseudo/text.ts";
 import { readHostFile } from "./host-info.ts";
 import type { ProcFs } from "./proc-fs.ts";
 import { sinceBoot } from "./status.ts";
 import { ticks } from "./units.ts";
-
-/** Processor time of every guest, alive or reaped, ns. */
-function totalCpuTime(kernel: Kernel): { user: number; system: number } {
-  let user = 0;
-  let system = 0;
-  for (const process of kernel.processes.values()) {
-    user += process.childrenUserTime + processCpuNs(process) - process.systemTime;
-    system += process.childrenSystemTime + process.systemTime;
-  }
-  return { user, system };
-}
 
 function stat(kernel: Kernel): string {
   const { cpuCount } = kernel.hostInfo;
@@ -39,7 +28,7 @@ function stat(kernel: Kernel): string {
   let out = row("cpu ", 1);
   for (let cpu = 0; cpu < cpuCount; cpu++) out += row(`cpu${cpu}`, cpuCount);
   let running = 0;
-  for (const task of kernel.tasks.values()) if (task.runState === RUN_GUEST || task.runState === RUN_READY) running++;
+  for (const task of kernel.tasks) if (task.runState === RUN_GUEST || task.runState === RUN_READY) running++;
   const now = readClock(0);
   return (
     `${out}intr 0\nctxt 0\nbtime ${Math.floor(now.sec + now.nsec / 1e9 - up / 1e9)}\n` +
@@ -55,44 +44,17 @@ function uptime(kernel: Kernel): string {
   return `${(Math.floor(up / 1e7) / 100).toFixed(2)} ${(Math.floor(idle / 1e7) / 100).toFixed(2)}\n`;
 }
 
-/**
- * Load averages from the processor time that guests use: the mean number of busy processors, damped over 1, 5 and 15
- * minutes. Brought up to date by whoever looks.
- */
-class LoadAverage {
-  private readonly averages = [0, 0, 0];
-  private at: number;
-  private used = 0;
-  constructor(kernel: Kernel) {
-    this.at = kernel.now();
-  }
-  update(kernel: Kernel): readonly number[] {
-    const now = kernel.now();
-    const seconds = (now - this.at) / 1e9;
-    if (seconds >= 1) {
-      const { user, system } = totalCpuTime(kernel);
-      const load = Math.max(0, user + system - this.used) / (now - this.at);
-      this.used = user + system;
-      this.at = now;
-      [60, 300, 900].forEach((period, i) => {
-        const keep = Math.exp(-seconds / period);
-        this.averages[i] = this.averages[i]! * keep + load * (1 - keep);
-      });
-    }
-    return this.averages;
-  }
-}
-
-function loadavg(kernel: Kernel, load: LoadAverage): string {
+function loadavg(fs: ProcFs): string {
+  const { kernel } = fs;
   let running = 0;
   let all = 0;
-  for (const task of kernel.tasks.values()) {
+  for (const task of kernel.tasks) {
     if (task.runState >= RUN_ZOMBIE) continue;
     all++;
     if (task.runState === RUN_GUEST || task.runState === RUN_READY) running++;
   }
-  const averages = load.update(kernel).map((value) => value.toFixed(2));
-  return `${averages.join(" ")} ${Math.max(1, running)}/${all} ${kernel.newestPid}\n`;
+  const averages = kernel.load.update(kernel).map((value) => value.toFixed(2));
+  return `${averages.join(" ")} ${Math.max(1, running)}/${all} ${fs.pids.newest}\n`;
 }
 
 /** Lines of meminfo where the host's own cannot be read. */
@@ -171,14 +133,13 @@ function vmstat(kernel: Kernel): string {
 
 export function addSystemFiles(fs: ProcFs, root: PseudoDirectory): void {
   const { kernel } = fs;
-  const load = new LoadAverage(kernel);
   const file = (name: string, read: () => string, mode?: number) =>
     root.add(name, new GeneratedFile(fs, read, null, mode));
   file("cpuinfo", () => kernel.hostInfo.cpuinfo);
   file("meminfo", () => meminfo(kernel));
   file("stat", () => stat(kernel));
   file("uptime", () => uptime(kernel));
-  file("loadavg", () => loadavg(kernel, load));
+  file("loadavg", () => loadavg(fs));
   file("version", () => `Linux version ${KERNEL_RELEASE} (runts) (TypeScript) ${KERNEL_VERSION}\n`);
   file("filesystems", () =>
     [...new Set([...FILESYSTEMS, ...kernel.fileSystemTypes.keys()])].map((name) => `nodev\t${name}\n`).join(""),

@@ -6,6 +6,7 @@
  */
 import type { Kernel } from "../../kernel.ts";
 import type { Mm } from "../../mm/mm.ts";
+import { persistent } from "../../state/registry.ts";
 import { CAP_SYS_PTRACE, type Credentials, capable } from "../../task/credentials.ts";
 import type { Process } from "../../task/process.ts";
 import { RUN_DEAD, RUN_ZOMBIE, type Task } from "../../task/task.ts";
@@ -24,7 +25,7 @@ export class Target {
 
   /** The thread to show, null once it is gone. */
   get task(): Task | null {
-    if (this.kernel.processes.get(this.process.pid) !== this.process) return null;
+    if (this.process.reaped) return null;
     if (this.thread === null) return this.process.leader;
     return this.thread.runState === RUN_DEAD || this.thread.process !== this.process ? null : this.thread;
   }
@@ -52,6 +53,8 @@ export function liveMm(task: Task): Mm | null {
 /** PTRACE_MODE_READ with the reader's file system ids: may `reader` look into `task`? */
 export function mayInspect(reader: Task, task: Task): boolean {
   if (reader.process === task.process) return true;
+  // A descriptor of somebody else's /proc does not lead into processes that the reader has no number for.
+  if (reader.pids !== task.pids) return false;
   const cred = reader.cred;
   if (capable(cred, CAP_SYS_PTRACE)) return true;
   return task.process.dumpable === 1 && sameUser(cred, task.cred) && capsContain(cred, task.cred);
@@ -73,3 +76,5 @@ function sameUser(reader: Credentials, target: Credentials): boolean {
 function capsContain(reader: Credentials, target: Credentials): boolean {
   return (target.permitted.lo & ~reader.effective.lo) === 0 && (target.permitted.hi & ~reader.effective.hi) === 0;
 }
+
+persistent("proc-target", Target);

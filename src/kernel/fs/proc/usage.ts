@@ -46,7 +46,7 @@ export interface MemoryUse {
 
 /** Range of the program's code. */
 export function codeRange(mm: Mm, executable: unknown): { start: number; end: number } {
-  for (const vma of mm.vmas.list)
+  for (const vma of mm.vmas)
     if (vma.prot & PROT_EXEC && vma.file !== null && vma.file.inode !== null && vma.file.inode === executable)
       return { start: vma.start, end: vma.end };
   return { start: 0, end: 0 };
@@ -67,7 +67,7 @@ export function memoryUse(kernel: Kernel, mm: Mm, executable: unknown): MemoryUs
   };
   let exec = 0;
   let sharedSize = 0;
-  for (const vma of mm.vmas.list) {
+  for (const vma of mm.vmas) {
     if (vma.name === "[stack]" || vma.flags & VMA_GROWSDOWN) use.stack += vma.length;
     else if (vma.prot & PROT_WRITE && !vma.shared) use.data += vma.length;
     else if (vma.prot & PROT_EXEC) exec += vma.length;

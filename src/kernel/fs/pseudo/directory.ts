@@ -4,13 +4,15 @@
  * Source: readdir(2). Invariant: an entry's offset depends on the entry alone (its place among the fixed ones, or its
  * key), so listing goes on correctly while computed entries come and go.
  */
-import { EACCES, EISDIR, ENOENT, ENOTDIR, EPERM } from "../../abi/errno.ts";
+import { EACCES, ENOENT, ENOTDIR, EPERM } from "../../abi/errno.ts";
 import { directoryType, S_IFDIR } from "../../abi/stat.ts";
+import { persistent, remade } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
-import { type EmitEntry, File } from "../../vfs/file.ts";
+import { DirectoryFile } from "../../vfs/directory-file.ts";
+import type { EmitEntry, File } from "../../vfs/file.ts";
 import type { Inode } from "../../vfs/inode.ts";
-import { type PseudoFs, PseudoInode } from "./node.ts";
+import { byPlace, type PseudoFs, PseudoInode } from "./node.ts";
 
 /** One computed entry. `key` orders the listing and must not change while the entry lives. */
 export interface ComputedEntry {
@@ -40,6 +42,10 @@ export class PseudoDirectory extends PseudoInode {
       at = next instanceof PseudoDirectory ? next : at.add(name, new PseudoDirectory(this.fs));
     }
     return at;
+  }
+
+  override get fixedChildren(): ReadonlyMap<string, PseudoInode> {
+    return this.children;
   }
 
   override links(): number {
@@ -124,20 +130,13 @@ export class PseudoDirectory extends PseudoInode {
 /** Offsets of computed entries start here; no directory has as many fixed ones. */
 const COMPUTED = 0x10000;
 
-export class PseudoDirectoryFile extends File {
-  override readonly seekable = true;
+export class PseudoDirectoryFile extends DirectoryFile {
   constructor(
     flags: number,
     path: Path,
     readonly directory: PseudoDirectory,
   ) {
     super(flags, path, directory);
-  }
-  override read(): number {
-    return -EISDIR;
-  }
-  override size(): number {
-    return 0;
   }
   override readdir(task: Task, emit: EmitEntry): number {
     const parent = this.path!.dentry.parent?.inode.ino ?? this.directory.ino;
@@ -146,7 +145,7 @@ export class PseudoDirectoryFile extends File {
     this.pos = pos;
     return 0;
   }
-  override fsync(): number {
-    return 0;
-  }
 }
+
+remade("pseudo-directory", PseudoDirectory, byPlace());
+persistent("pseudo-directory-file", PseudoDirectoryFile);

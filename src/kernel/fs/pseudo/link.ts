@@ -1,8 +1,9 @@
 /** Symbolic links of pseudo file systems: ordinary ones, whose target is text, made by a function where it varies. */
 import { ELOOP } from "../../abi/errno.ts";
 import { S_IFLNK } from "../../abi/stat.ts";
+import { persistent, remade } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
-import { type PseudoFs, PseudoInode } from "./node.ts";
+import { byPlace, type PseudoFs, PseudoInode } from "./node.ts";
 
 export abstract class PseudoLinkBase extends PseudoInode {
   constructor(fs: PseudoFs, mode = 0o777, ino?: number) {
@@ -27,3 +28,6 @@ export class PseudoLink extends PseudoLinkBase {
     return typeof this.target === "string" ? this.target : this.target(task);
   }
 }
+
+persistent("pseudo-link-base", PseudoLinkBase);
+remade("pseudo-link", PseudoLink, byPlace());

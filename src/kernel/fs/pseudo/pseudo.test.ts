@@ -9,6 +9,7 @@ import { GeneratedFile, type PseudoTextFile, parseNumber } from "./text.ts";
 
 class TestFs extends PseudoFs {
   override readonly root: PseudoDirectory = new PseudoDirectory(this);
+  protected override grow(): void {}
 }
 
 /** Entries that come and go, as processes do. */

@@ -6,6 +6,7 @@
  */
 import { SYSFS_MAGIC } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import { bitMask, rangeList } from "../proc/status.ts";
 import { meminfo } from "../proc/system.ts";
 import { PseudoDirectory } from "../pseudo/directory.ts";
@@ -65,10 +66,17 @@ const NODE_LINES = [
 ];
 
 export class SysFs extends PseudoFs {
-  override readonly root: PseudoDirectory;
+  override root!: PseudoDirectory;
+  /** As of when it was mounted: a kernel that is restored elsewhere goes on with as many. */
+  private readonly cpuCount: number;
 
   constructor(kernel: Kernel) {
     super(kernel, "sysfs", SYSFS_MAGIC);
+    this.cpuCount = kernel.hostInfo.cpuCount;
+    this.grow();
+  }
+
+  protected override grow(): void {
     this.root = new PseudoDirectory(this);
     for (const path of DIRECTORIES) this.root.directory(path);
     this.addProcessors();
@@ -85,10 +93,10 @@ export class SysFs extends PseudoFs {
   }
 
   private get cpus(): number[] {
-    return Array.from({ length: this.kernel.hostInfo.cpuCount }, (_, cpu) => cpu);
+    return Array.from({ length: this.cpuCount }, (_, cpu) => cpu);
   }
   private mask(cpus: readonly number[]): string {
-    return bitMask(cpus, this.kernel.hostInfo.cpuCount);
+    return bitMask(cpus, this.cpuCount);
   }
 
   private addProcessors(): void {
@@ -141,3 +149,5 @@ export class SysFs extends PseudoFs {
     this.root.directory("kernel/mm/hugepages");
   }
 }
+
+persistent("sysfs", SysFs);

@@ -6,11 +6,17 @@
  * for its whole size, since guests touch its pages without our seeing it.
  */
 
-import { closeFd, fallocate, ftruncate, lseek, memfdCreate, pwrite } from "../../../native/host.ts";
+import { giveShareBack, guestMemfd, takeShare } from "../../../native/guest-descriptors.ts";
+import { closeFd, fallocate, fcntl, ftruncate, lseek, pread, pwrite } from "../../../native/host.ts";
 import type { HostMemory } from "../../../platform/platform.ts";
-import { EFBIG, ENOSPC, ENXIO } from "../../abi/errno.ts";
+import { EFBIG, ENOSPC, ENXIO, errnoName } from "../../abi/errno.ts";
+import type { Slice } from "../../slice.ts";
+import type { HostSink, Stored } from "../../state/host.ts";
+import { loadMemoryFile } from "../../state/memory-file.ts";
+import { perCall, persistent } from "../../state/registry.ts";
 import { readHost, writeHost } from "../../vfs/host-io.ts";
 import type { Io } from "../../vfs/io.ts";
+import { ReadOnlyTwin } from "../../vfs/read-only-twin.ts";
 
 export const PAGE = 4096;
 const CHUNK = 65536;
@@ -19,6 +25,12 @@ const ALL_PAGES = (1 << CHUNK_PAGES) - 1;
 /** Largest file. */
 export const MAX_FILE_SIZE = 2 ** 46;
 
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+const F_SEAL_WRITE = 8;
+const F_SEAL_FUTURE_WRITE = 16;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
@@ -46,6 +58,11 @@ export class MemoryContent implements HostMemory {
   pages = 0;
   /** The host memory file, once promoted. */
   fd = -1;
+  private twin: ReadOnlyTwin | null = null;
+  /** The user whose share the host memory file is of. */
+  private uid = 0;
+  /** A promotion under way: the host memory file, and the chunks that are not in it as they are here. */
+  private moving: { fd: number; todo: Set<number> } | null = null;
   private first: Chunk | null = null;
   private rest: Map<number, Chunk> | null = null;
 
@@ -66,6 +83,17 @@ export class MemoryContent implements HostMemory {
   private *chunks(): Generator<[number, Chunk]> {
     if (this.first !== null) yield [0, this.first];
     if (this.rest !== null) yield* this.rest;
+  }
+
+  get readFd(): number {
+    this.twin ??= new ReadOnlyTwin();
+    return this.twin.of(this.fd);
+  }
+
+  /** Seals of a promoted file hold for the host as well: whoever still has a descriptor for writing. 0 or -errno. */
+  seal(seals: number): number {
+    const hold = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+    return this.fd < 0 || hold === 0 ? 0 : Math.min(0, fcntl(this.fd, F_ADD_SEALS, hold));
   }
 
   read(io: Io, offset: number): number {
@@ -107,6 +135,7 @@ export class MemoryContent implements HostMemory {
       const within = at % CHUNK;
       const index = (at - within) / CHUNK;
       const chunk = this.chunk(index) ?? this.make(index);
+      if (this.moving !== null) this.moving.todo.add(index);
       const want = this.allocate(chunk, index, within, Math.min(length - done, CHUNK - within));
       if (want === 0) return done > 0 ? done : -ENOSPC;
       const n = io.take(chunk.bytes, within, want);
@@ -137,6 +166,12 @@ export class MemoryContent implements HostMemory {
   /** Charges the unallocated pages of [from, to); up to where that went well. */
   private chargePages(chunk: Chunk, from: number, to: number): number {
     if (chunk.mask === ALL_PAGES) return to;
+    if (chunk.mask === 0 && from === 0 && to === CHUNK) {
+      const granted = this.budget.charge(CHUNK_PAGES);
+      this.pages += granted;
+      chunk.mask = granted === CHUNK_PAGES ? ALL_PAGES : (1 << granted) - 1;
+      return granted * PAGE;
+    }
     const last = Math.floor((to - 1) / PAGE);
     for (let page = Math.floor(from / PAGE); page <= last; page++) {
       if (chunk.mask & (1 << page)) continue;
@@ -179,13 +214,15 @@ export class MemoryContent implements HostMemory {
 
   /** Zeroes a range; whole pages of it (with `tail`, everything behind it too) are given back. */
   private zero(from: number, to: number, tail: boolean): void {
+    this.stopMoving();
     const gone: number[] = [];
     for (const [index, chunk] of this.chunks()) {
       const start = index * CHUNK;
       if (start + CHUNK <= from || (!tail && start >= to)) continue;
       const a = Math.max(0, from - start);
       const b = tail ? CHUNK : Math.min(CHUNK, to - start);
-      if (a < chunk.bytes.length) chunk.bytes.fill(0, a, b);
+      const whole = a === 0 && b === CHUNK;
+      if (!whole && a < chunk.bytes.length) chunk.bytes.fill(0, a, b);
       const firstPage = Math.ceil(a / PAGE);
       const endPage = Math.floor(b / PAGE);
       let freed = 0;
@@ -196,7 +233,7 @@ export class MemoryContent implements HostMemory {
         }
       this.pages -= freed;
       if (freed > 0) this.budget.refund(freed);
-      if (chunk.mask === 0) gone.push(index);
+      if (whole || chunk.mask === 0) gone.push(index);
     }
     for (const index of gone) {
       if (index === 0) this.first = null;
@@ -255,24 +292,32 @@ export class MemoryContent implements HostMemory {
     return chunk !== undefined && (chunk.mask & (1 << Math.floor(within / PAGE))) !== 0;
   }
 
-  /** Moves the bytes to a host memory file, for mmap. 0 or -errno. */
-  promote(): number {
+  /** Moves the bytes to a host memory file, for mmap, of the share of user `uid`. 0 or -errno. */
+  promote(uid: number): number {
+    return this.promoteSome(uid, null);
+  }
+  /** The same, as far as a slice goes: 0, -errno, or 1 when there is more to do. */
+  promoteSome(uid: number, slice: Slice | null): number {
     if (this.fd >= 0) return 0;
-    const fd = memfdCreate(MEMFD_NAME, 1);
-    if (fd < 0) return fd;
-    let result = ftruncate(fd, this.size);
-    for (const [index, chunk] of this.chunks()) {
-      // Only allocated pages, so that holes stay holes.
-      const end = Math.min(chunk.bytes.length, this.size - index * CHUNK);
-      for (let at = 0; at < end && result >= 0; ) {
-        let to = at;
-        while (to < end && chunk.mask & (1 << (to / PAGE))) to = Math.min(end, to + PAGE);
-        if (to > at) {
-          const wrote = pwrite(fd, chunk.bytes.subarray(at, to), to - at, index * CHUNK + at);
-          if (wrote < to - at) result = wrote < 0 ? wrote : -ENOSPC;
-          at = to;
-        } else at += PAGE;
+    if (this.moving === null) {
+      const shared = takeShare(uid);
+      if (shared < 0) return shared;
+      const fd = guestMemfd(MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+      if (fd < 0) {
+        giveShareBack(uid);
+        return fd;
       }
+      this.uid = uid;
+      this.moving = { fd, todo: new Set() };
+      for (const [index] of this.chunks()) this.moving.todo.add(index);
+    }
+    const { fd, todo } = this.moving;
+    let result = ftruncate(fd, this.size);
+    for (const index of todo) {
+      if (result < 0) break;
+      if (slice?.over === true) return 1;
+      todo.delete(index);
+      result = this.copyChunk(index, fd);
     }
     const pages = Math.ceil(this.size / PAGE);
     if (result >= 0 && pages > this.pages) {
@@ -281,13 +326,53 @@ export class MemoryContent implements HostMemory {
       if (this.pages < pages) result = -ENOSPC;
     }
     if (result < 0) {
-      closeFd(fd);
+      this.stopMoving();
       return result;
     }
+    this.moving = null;
     this.fd = fd;
     this.first = null;
     this.rest = null;
     return 0;
+  }
+  /** Only allocated pages, so that holes stay holes. */
+  private copyChunk(index: number, fd: number): number {
+    const chunk = this.chunk(index);
+    if (chunk === undefined) return 0;
+    const end = Math.min(chunk.bytes.length, this.size - index * CHUNK);
+    for (let at = 0; at < end; ) {
+      let to = at;
+      while (to < end && chunk.mask & (1 << (to / PAGE))) to = Math.min(end, to + PAGE);
+      if (to > at) {
+        const wrote = pwrite(fd, chunk.bytes.subarray(at, to), to - at, index * CHUNK + at);
+        if (wrote < to - at) return wrote < 0 ? wrote : -ENOSPC;
+        at = to;
+      } else at += PAGE;
+    }
+    return 0;
+  }
+  /** Begins anew next time: what was moved may be wrong by now. */
+  private stopMoving(): void {
+    if (this.moving !== null) this.closeMemory(this.moving.fd);
+    this.moving = null;
+  }
+
+  /** Seals of the host memory file. */
+  get sealed(): number {
+    return this.fd < 0 ? 0 : Math.max(0, fcntl(this.fd, F_GET_SEALS, 0));
+  }
+  /** In a restored kernel: its bytes are in the host memory file that it had, made anew. */
+  takeUp(stored: Stored, seals: number, pages: number): number {
+    const shared = takeShare(this.uid);
+    if (shared < 0) throw new Error(`a memory file of user ${this.uid}: ${errnoName(-shared)}`);
+    const fd = loadMemoryFile(MEMFD_NAME, stored, pages, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (seals !== 0) fcntl(fd, F_ADD_SEALS, seals);
+    return fd;
+  }
+
+  private closeMemory(fd: number): void {
+    closeFd(fd);
+    giveShareBack(this.uid);
   }
 
   /** Nobody can reach it any more. */
@@ -297,7 +382,60 @@ export class MemoryContent implements HostMemory {
     this.size = 0;
     this.first = null;
     this.rest = null;
-    if (this.fd >= 0) closeFd(this.fd);
+    this.stopMoving();
+    if (this.fd >= 0) this.closeMemory(this.fd);
+    this.twin?.close();
     this.fd = -1;
   }
 }
+
+/** A chunk in an image: whole in its place, since there are many. */
+interface SavedChunk {
+  readonly mask: number;
+  readonly length: number;
+  /** Of a few bytes; of others, where they are in the image's pages. */
+  readonly base64?: string;
+  readonly at?: number;
+}
+function saveChunk({ mask, bytes }: Chunk, sink: HostSink): SavedChunk {
+  const { length } = bytes;
+  if (length < PAGE) return { mask, length, base64: Buffer.from(bytes).toString("base64") };
+  return { mask, length, at: sink.storeBytes(bytes).at };
+}
+function loadChunk({ mask, length, base64, at }: SavedChunk, pages: number): Chunk {
+  if (
+    !(Number.isInteger(length) && length >= 0 && length <= CHUNK && Number.isInteger(mask) && (mask & ~ALL_PAGES) === 0)
+  )
+    throw new Error("is no part of a file");
+  const chunk = new Chunk();
+  chunk.mask = mask;
+  chunk.bytes = new Uint8Array(length);
+  if (base64 !== undefined) chunk.bytes.set(Buffer.from(base64, "base64").subarray(0, length));
+  else if (pread(pages, chunk.bytes, length, at!) !== length) throw new Error("pages: shorter than the objects say");
+  return chunk;
+}
+
+// In the image as its content says.
+perCall(Chunk);
+persistent("memory-content", MemoryContent, {
+  // A promotion under way has changed nothing yet, and begins anew.
+  transient: { moving: () => null },
+  as: {
+    first: {
+      save: (first: Chunk | null, _content, { sink }) => first && saveChunk(first, sink),
+      restore: (first: SavedChunk | null, _content, { host }) => first && loadChunk(first, host.pages),
+    },
+    rest: {
+      save: (rest: Map<number, Chunk> | null, _content, { sink }) =>
+        rest && [...rest].map(([index, chunk]) => [index, saveChunk(chunk, sink)]),
+      restore: (rest: [number, SavedChunk][] | null, _content, { host }) =>
+        rest && new Map(rest.map(([index, chunk]) => [index, loadChunk(chunk, host.pages)])),
+    },
+    fd: {
+      save: (fd: number, content, { sink }) =>
+        fd < 0 ? null : { ...sink.storeFile(fd, content.size), seals: content.sealed },
+      restore: (saved: (Stored & { seals: number }) | null, content, { host }) =>
+        saved === null ? -1 : content.takeUp(saved, saved.seals, host.pages),
+    },
+  },
+});

@@ -1,11 +1,14 @@
 /** Open files and directories of tmpfs. Source: read(2), write(2), getdents(2), fallocate(2). */
 
 import type { HostMemory } from "../../../platform/platform.ts";
-import { EINVAL, EISDIR, ENODEV, EPERM } from "../../abi/errno.ts";
+import { ENODEV, EPERM } from "../../abi/errno.ts";
 import { O_NOATIME } from "../../abi/fcntl.ts";
-import { DT_DIR, directoryType } from "../../abi/stat.ts";
+import { directoryType } from "../../abi/stat.ts";
+import { Slice } from "../../slice.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { MNT_NOATIME, type Path } from "../../vfs/dentry.ts";
+import { DirectoryFile } from "../../vfs/directory-file.ts";
 import { type EmitEntry, File } from "../../vfs/file.ts";
 import type { Io } from "../../vfs/io.ts";
 import { stripPrivileges } from "../../vfs/permission.ts";
@@ -13,6 +16,12 @@ import { F_SEAL_FUTURE_WRITE, F_SEAL_SEAL, F_SEAL_WRITE, type TmpfsEntry, type T
 
 function keepsAccessTime(file: File): boolean {
   return (file.flags & O_NOATIME) !== 0 || (file.path !== null && (file.path.mount.flags & MNT_NOATIME) !== 0);
+}
+
+/** Brings a file's bytes to where they can be mapped: 0, -errno, or BLOCKED with a part of it done. */
+export function promoteInSlices(task: Task, { content, uid }: TmpfsNode): number {
+  const result = content === null ? 0 : content.promoteSome(uid, new Slice(task.kernel));
+  return result > 0 ? task.giveWay() : result;
 }
 
 export class TmpfsFile extends File {
@@ -53,21 +62,25 @@ export class TmpfsFile extends File {
   }
   override addSeals(seals: number): number {
     if (this.node.seals & F_SEAL_SEAL) return -EPERM;
+    const sealed = this.node.content?.seal(seals) ?? 0;
+    if (sealed < 0) return sealed;
     this.node.seals |= seals;
     return 0;
+  }
+  override prepareMapping(task: Task): number {
+    return promoteInSlices(task, this.node);
   }
   override mapMemory(shared: boolean, writable: boolean): HostMemory | number {
     if (shared && writable && this.node.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) return -EPERM;
     const content = this.node.content;
     if (content === null) return -ENODEV;
-    const result = content.promote();
+    const result = content.promote(this.node.uid);
     return result < 0 ? result : content;
   }
 }
 
 /** A directory being read: its position is the cookie of the next entry. */
-export class TmpfsDirectoryFile extends File {
-  override readonly seekable = true;
+export class TmpfsDirectoryFile extends DirectoryFile {
   /** Entries made after the listing began do not appear, so that renaming what one reads comes to an end. */
   private limit = 0;
   /** Where the iterator stands: it is only a short cut, `pos` is the truth. */
@@ -83,33 +96,16 @@ export class TmpfsDirectoryFile extends File {
     super(flags, path, node);
     this.limit = node.nextCookie;
   }
-  override read(): number {
-    return -EISDIR;
-  }
-  override write(): number {
-    return -EISDIR;
-  }
   override size(): number {
     return this.node.size;
-  }
-  override fsync(): number {
-    return 0;
-  }
-  override truncate(): number {
-    return -EINVAL;
   }
   override readdir(_task: Task, emit: EmitEntry): number {
     const node = this.node;
     if (this.pos === 0) {
       this.limit = node.nextCookie;
       this.iterator = null;
-      if (!emit(".", node.ino, DT_DIR, 1)) return 0;
-      this.pos = 1;
     }
-    if (this.pos === 1) {
-      if (!emit("..", (node.parent ?? node).ino, DT_DIR, 2)) return 0;
-      this.pos = 2;
-    }
+    if (!this.emitDots(emit, node.ino, (node.parent ?? node).ino)) return 0;
     if (this.iterator === null || this.iteratorPos !== this.pos) {
       this.iterator = node.entries!.entries();
       this.peeked = null;
@@ -138,3 +134,9 @@ export class TmpfsDirectoryFile extends File {
     return 0;
   }
 }
+
+persistent("tmpfs-file", TmpfsFile);
+// Where the iterator stands is but a short cut: it goes on from its position without one.
+persistent("tmpfs-directory-file", TmpfsDirectoryFile, {
+  transient: { iterator: () => null, peeked: () => null, iteratorPos: () => -1 },
+});

@@ -24,6 +24,7 @@ import {
 import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, XATTR_CREATE, XATTR_REPLACE } from "../../abi/fcntl.ts";
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from "../../abi/stat.ts";
 import { openFifo } from "../../ipc/pipe.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
 import { openDevice } from "../../vfs/devices.ts";
@@ -36,6 +37,8 @@ import type { Tmpfs } from "./tmpfs.ts";
 
 /** Bytes that the xattrs of one file may take. */
 const XATTRS_MAX = 128 * 1024;
+/** A link's target of up to this many characters is not counted. */
+const SHORT_TARGET = 128;
 /** What a directory entry counts in st_size. */
 const DIRENT_SIZE = 20;
 
@@ -71,7 +74,10 @@ export class TmpfsNode extends Inode implements Ownership {
   seals = F_SEAL_SEAL;
   target = "";
   private xattrs: Map<string, Uint8Array> | null = null;
+  /** Pages charged for extended attributes, or for a link's target. */
   private xattrPages = 0;
+  /** Names beyond the first that count as inodes. */
+  private moreNames = 0;
   private freed = false;
   atimeSec = 0;
   atimeNsec = 0;
@@ -280,7 +286,12 @@ export class TmpfsNode extends Inode implements Ownership {
   }
   override symlink(name: string, target: string, node: NewNode): Inode | number {
     const made = this.add(name, S_IFLNK, node);
-    if (typeof made !== "number") made.target = target;
+    if (typeof made === "number") return made;
+    const room = made.setTarget(target);
+    if (room < 0) {
+      this.take(name).dropName();
+      return room;
+    }
     return made;
   }
   override tmpfile(node: NewNode): Inode | number {
@@ -293,7 +304,8 @@ export class TmpfsNode extends Inode implements Ownership {
     if (!(inode instanceof TmpfsNode) || inode.fs !== this.fs || this.entries === null) return -EINVAL;
     if (this.nlink === 0) return -ENOENT;
     if (this.entries.has(name)) return -EEXIST;
-    inode.nlink++;
+    const room = inode.addName();
+    if (room < 0) return room;
     inode.touchChanged();
     this.insert(name, inode);
     this.touchModified();
@@ -355,14 +367,27 @@ export class TmpfsNode extends Inode implements Ownership {
     return 0;
   }
 
+  /** One name more: 0 or -ENOSPC. */
+  addName(): number {
+    if (this.nlink > 0) {
+      if (!this.fs.takeInode()) return -ENOSPC;
+      this.moreNames++;
+    }
+    this.nlink++;
+    return 0;
+  }
   /** One name less. */
   dropName(): void {
+    if (this.moreNames > 0) {
+      this.moreNames--;
+      this.fs.giveInode();
+    }
     this.nlink = this.type === S_IFDIR ? 0 : this.nlink - 1;
     this.touchChanged();
     this.freeIfUnused();
   }
   freeIfUnused(): void {
-    if (this.nlink > 0 || this.holders > 0 || this.freed) return;
+    if ((this.nlink > 0 && !this.fs.released) || this.holders > 0 || this.freed) return;
     this.freed = true;
     this.content?.free();
     this.fs.refund(this.xattrPages);
@@ -374,6 +399,15 @@ export class TmpfsNode extends Inode implements Ownership {
     this.freeIfUnused();
   }
 
+  /** Of a link, once: a long one takes a page. 0 or -ENOSPC. */
+  setTarget(target: string): number {
+    if (target.length > SHORT_TARGET) {
+      if (this.fs.charge(1) === 0) return -ENOSPC;
+      this.xattrPages++;
+    }
+    this.target = target;
+    return 0;
+  }
   override readlink(_task: Task): string | number {
     if (this.type !== S_IFLNK) return -EINVAL;
     this.touchAccessed();
@@ -417,3 +451,21 @@ export class TmpfsNode extends Inode implements Ownership {
     return 0;
   }
 }
+
+type Entries = Map<string, TmpfsEntry>;
+persistent("tmpfs-node", TmpfsNode, {
+  as: {
+    // Three values for each, one after the other, since there are many.
+    entries: {
+      save: (entries: Entries | null) =>
+        entries && [...entries].flatMap(([name, { node, cookie }]) => [name, node, cookie]),
+      restore(saved: (string | TmpfsNode | number)[] | null) {
+        if (saved === null) return null;
+        const entries: Entries = new Map();
+        for (let i = 0; i < saved.length; i += 3)
+          entries.set(saved[i] as string, { node: saved[i + 1] as TmpfsNode, cookie: saved[i + 2] as number });
+        return entries;
+      },
+    },
+  },
+});

@@ -1,11 +1,12 @@
 /**
- * tmpfs: a file system in memory, bounded in bytes and inodes.
+ * tmpfs: a file system in memory, bounded in bytes and inodes; all of them together in both.
  *
  * Source: tmpfs(5). Also the upper layer's storage of overlays, and what memfd_create(2) makes files in.
  */
 import { EINVAL, ENOSPC } from "../../abi/errno.ts";
 import { S_IFDIR, TMPFS_MAGIC } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import { FileSystem, type NewNode, type StatFs } from "../../vfs/inode.ts";
 import { PAGE, type PageBudget } from "./content.ts";
 import { TmpfsNode } from "./node.ts";
@@ -24,6 +25,10 @@ export interface TmpfsOptions {
 
 const DEFAULT_SIZE = 2 ** 31;
 const DEFAULT_INODES = 1 << 20;
+/** What an inode and its name take of our own memory, in pages. */
+const INODE_PAGES = 0.25;
+/** Part of the memory that all file systems in memory may fill. */
+const ALL_PART = 0.75;
 
 export class Tmpfs extends FileSystem implements PageBudget {
   override readonly type: string;
@@ -76,23 +81,44 @@ export class Tmpfs extends FileSystem implements PageBudget {
     return shown.join(",");
   }
 
-  newNode(type: number, node: NewNode, rdev: number, ino?: number): TmpfsNode | number {
-    if (this.usedInodes >= this.maxInodes) return -ENOSPC;
+  /** Takes the room of an inode, or (Linux does the same) of another name of one. */
+  takeInode(): boolean {
+    const { memoryFiles } = this.kernel;
+    if (this.usedInodes >= this.maxInodes || memoryFiles.pages + INODE_PAGES > this.allPages) return false;
     this.usedInodes++;
+    memoryFiles.pages += INODE_PAGES;
+    return true;
+  }
+  giveInode(): void {
+    this.usedInodes--;
+    this.kernel.memoryFiles.pages -= INODE_PAGES;
+  }
+  /** Pages of all such file systems together: however many there are, the sandbox keeps some memory. */
+  private get allPages(): number {
+    const memory = this.kernel.hostInfo.memTotal * 1024;
+    return Math.ceil((memory > 0 ? memory * ALL_PART : DEFAULT_SIZE) / PAGE);
+  }
+
+  newNode(type: number, node: NewNode, rdev: number, ino?: number): TmpfsNode | number {
+    if (!this.takeInode()) return -ENOSPC;
     return new TmpfsNode(this, ino ?? ++this.lastIno, type, node, rdev);
   }
   /** A node is gone. */
   forget(_node: TmpfsNode): void {
-    this.usedInodes--;
+    this.giveInode();
   }
 
   charge(pages: number): number {
-    const granted = Math.max(0, Math.min(pages, this.maxPages - this.usedPages));
+    const { memoryFiles } = this.kernel;
+    const free = Math.min(this.maxPages - this.usedPages, Math.floor(this.allPages - memoryFiles.pages));
+    const granted = Math.max(0, Math.min(pages, free));
     this.usedPages += granted;
+    memoryFiles.pages += granted;
     return granted;
   }
   refund(pages: number): void {
     this.usedPages -= pages;
+    this.kernel.memoryFiles.pages -= pages;
   }
 
   override statfs(): StatFs {
@@ -111,7 +137,10 @@ export class Tmpfs extends FileSystem implements PageBudget {
   }
 
   /** Memory files of the host outlive their JavaScript objects: give them back. */
+  /** What is still open somewhere goes when that is closed. */
+  released = false;
   override release(): void {
+    this.released = true;
     const pending: TmpfsNode[] = [this.root];
     for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
       if (node.entries !== null) for (const entry of node.entries.values()) pending.push(entry.node);
@@ -119,3 +148,5 @@ export class Tmpfs extends FileSystem implements PageBudget {
     }
   }
 }
+
+persistent("tmpfs", Tmpfs);

@@ -6,6 +6,7 @@
  */
 import { EACCES, EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOPROTOOPT, ENOTCONN } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import { CAP_NET_BIND_SERVICE, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
 import { AF_INET, AF_INET6, SOL_SOCKET } from "../abi.ts";
@@ -123,3 +124,5 @@ export abstract class InetSocket extends Socket {
     this.ports.drop(this);
   }
 }
+
+persistent("inet-socket", InetSocket);

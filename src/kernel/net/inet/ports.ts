@@ -4,6 +4,8 @@
  * Source: ip(7), socket(7) (SO_REUSEADDR, SO_REUSEPORT), Linux net/ipv4/inet_connection_sock.c and udp.c.
  * Known gap: a port is free as soon as its sockets are closed; there is no TIME_WAIT.
  */
+
+import { persistent } from "../../state/registry.ts";
 import { SO_REUSEADDR, SO_REUSEPORT } from "../abi.ts";
 import { kept } from "../options.ts";
 import type { InetSocket } from "./inet-socket.ts";
@@ -108,3 +110,5 @@ export function mostExact<S extends InetSocket>(
   }
   return best.length === 0 ? null : best[spread % best.length]!;
 }
+
+persistent("port-table", PortTable);

@@ -26,10 +26,12 @@ import {
   EOPNOTSUPP,
   EPIPE,
 } from "../../abi/errno.ts";
+import { O_NONBLOCK } from "../../abi/fcntl.ts";
 import { signalOwner } from "../../ipc/async-io.ts";
 import type { Kernel } from "../../kernel.ts";
 import { SIGURG } from "../../signal/numbers.ts";
 import { kernelInfo } from "../../signal/send.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import {
   POLLERR,
@@ -196,7 +198,7 @@ export class TcpSocket extends InetSocket {
     if (this.state !== LISTENING) return -EINVAL;
     const child = this.backlog.shift();
     if (child === undefined) return -EAGAIN;
-    child.flags = (child.flags & ~0o4000) | flags;
+    child.flags = (child.flags & ~O_NONBLOCK) | flags;
     this.admitWaiting();
     return child;
   }
@@ -303,6 +305,7 @@ export class TcpSocket extends InetSocket {
     this.readTimeoutNs = listener.readTimeoutNs;
     this.writeTimeoutNs = listener.writeTimeoutNs;
     this.owner = listener.owner;
+    this.ownerPids = listener.ownerPids;
     this.ownerType = listener.ownerType;
     this.ownerCred = listener.ownerCred;
     if (listener.kept !== null) this.kept = new Map(listener.kept);
@@ -506,7 +509,7 @@ export class TcpSocket extends InetSocket {
     } else if (io.take(byte, 0, 1) < 1) return moved > 0 ? moved : -EFAULT;
     peer.urgent = { byte: byte[0]!, before, taken: inline };
     peer.waiters.wake(POLLPRI | POLLRDBAND | CAN_READ);
-    signalOwner(this.kernel, peer, kernelInfo(SIGURG));
+    signalOwner(peer, kernelInfo(SIGURG));
     return length;
   }
 
@@ -628,3 +631,6 @@ export class TcpSocket extends InetSocket {
     return new Uint8Array(view.buffer);
   }
 }
+
+persistent("tcp-state", TcpState);
+persistent("tcp-socket", TcpSocket);

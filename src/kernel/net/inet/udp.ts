@@ -20,6 +20,7 @@ import {
   EPIPE,
 } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM } from "../../vfs/file.ts";
 import type { Timespec } from "../../vfs/inode.ts";
@@ -360,3 +361,5 @@ function readWay(control: NonNullable<SendInfo["control"]>, way: Way): number {
   }
   return 0;
 }
+
+persistent("udp-socket", UdpSocket);

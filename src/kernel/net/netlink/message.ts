@@ -3,6 +3,7 @@
  *
  * Source: netlink(7), rtnetlink(7). All integers are in host order; everything is aligned to four bytes.
  */
+import { perCall } from "../../state/registry.ts";
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const NLM_F_REQUEST = 1;
@@ -112,3 +113,5 @@ export function readAttributes(bytes: Uint8Array, at: number, end: number): Map<
   }
   return found;
 }
+
+perCall(MessageWriter);

@@ -16,6 +16,7 @@ import {
   ESOCKTNOSUPPORT,
 } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLIN, POLLOUT, POLLRDNORM, POLLWRBAND, POLLWRNORM } from "../../vfs/file.ts";
 import type { Io } from "../../vfs/io.ts";
@@ -267,3 +268,5 @@ export const netlinkFamily: Family = {
     return new NetlinkSocket(task.kernel, type, protocol, flags);
   },
 };
+
+persistent("netlink-socket", NetlinkSocket);

@@ -1,5 +1,6 @@
 /** Which netlink ports are taken, per protocol. Source: netlink(7): the first socket of a process gets its pid. */
 import { EADDRINUSE } from "../../abi/errno.ts";
+import { persistent } from "../../state/registry.ts";
 
 export class NetlinkPorts {
   private readonly taken = new Set<string>();
@@ -24,3 +25,5 @@ export class NetlinkPorts {
     this.taken.delete(`${protocol}:${port}`);
   }
 }
+
+persistent("netlink-ports", NetlinkPorts);

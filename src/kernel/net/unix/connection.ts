@@ -5,6 +5,8 @@
  * accept only hands it out. There is no state in between, so connect never gives EINPROGRESS.
  */
 import { EAGAIN, ECONNREFUSED, ECONNRESET, EINVAL, EISCONN, ENOMEM } from "../../abi/errno.ts";
+import { O_NONBLOCK } from "../../abi/fcntl.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLHUP } from "../../vfs/file.ts";
 import { ALL_EVENTS } from "../../wait-queue.ts";
@@ -85,7 +87,7 @@ export abstract class UnixConnection extends UnixSocket {
     if (child === undefined) return (this.shutdownMask & RCV_SHUTDOWN) !== 0 ? -EINVAL : -EAGAIN;
     this.roomMade();
     child.embryo = false;
-    child.flags = (child.flags & ~0o4000) | flags;
+    child.flags = (child.flags & ~O_NONBLOCK) | flags;
     return child;
   }
 
@@ -141,3 +143,5 @@ export abstract class UnixConnection extends UnixSocket {
     return taken;
   }
 }
+
+persistent("unix-connection", UnixConnection);

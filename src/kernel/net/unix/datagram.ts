@@ -17,6 +17,7 @@ import {
   EPIPE,
 } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLERR } from "../../vfs/file.ts";
 import type { Io } from "../../vfs/io.ts";
@@ -188,3 +189,5 @@ export class UnixDatagram extends UnixSocket {
     return super.ioctl(task, request, arg);
   }
 }
+
+persistent("unix-datagram", UnixDatagram);

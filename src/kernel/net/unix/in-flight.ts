@@ -4,10 +4,11 @@
  * A message holds a reference to each of its files. Unix sockets in each other's queues can form cycles that nobody
  * can reach any more; `collect` finds those and empties their queues.
  *
- * Source: unix(7), Linux net/unix/garbage.c. Bounds: per user RLIMIT_NOFILE as on Linux (unless privileged), and
+ * Source: unix(7), Linux net/unix/garbage.c. Bounds: per container and user RLIMIT_NOFILE (unless privileged), and
  * IN_FLIGHT_MAX for the whole kernel.
  */
 import { ETOOMANYREFS } from "../../abi/errno.ts";
+import { persistent } from "../../state/registry.ts";
 import { CAP_SYS_ADMIN, CAP_SYS_RESOURCE, capable } from "../../task/credentials.ts";
 import { RLIMIT_NOFILE } from "../../task/rlimits.ts";
 import type { Task } from "../../task/task.ts";
@@ -20,12 +21,13 @@ const IN_FLIGHT_MAX = 65536;
 /** Files of one message, and who is charged for them. */
 export interface Cargo {
   files: File[];
-  uid: number;
+  user: string;
 }
 
 export class InFlight {
   private total = 0;
-  private readonly byUser = new Map<number, number>();
+  /** By container and user: the users of one have nothing to do with those of another. */
+  private readonly byUser = new Map<string, number>();
   /** How often each unix socket is in flight. */
   private readonly sockets = new Map<UnixSocket, number>();
   private collecting = false;
@@ -35,24 +37,24 @@ export class InFlight {
 
   /** Takes over the references to `files`; -ETOOMANYREFS leaves them with the caller. */
   send(task: Task, files: File[]): Cargo | number {
-    const uid = task.cred.uid;
-    const mine = this.byUser.get(uid) ?? 0;
+    const user = `${task.cred.uid} of ${task.container.id}`;
+    const mine = this.byUser.get(user) ?? 0;
     const limit = task.process.rlimits[RLIMIT_NOFILE]!.soft;
     if (mine > limit && !capable(task.cred, CAP_SYS_RESOURCE) && !capable(task.cred, CAP_SYS_ADMIN))
       return -ETOOMANYREFS;
     if (this.total + files.length > IN_FLIGHT_MAX) return -ETOOMANYREFS;
     this.total += files.length;
-    this.byUser.set(uid, mine + files.length);
+    this.byUser.set(user, mine + files.length);
     for (const file of files) if (file instanceof UnixSocket) this.sockets.set(file, (this.sockets.get(file) ?? 0) + 1);
-    return { files, uid };
+    return { files, user };
   }
 
   /** Lands a cargo: the caller has its references again. */
   land(cargo: Cargo): File[] {
     this.total -= cargo.files.length;
-    const left = this.byUser.get(cargo.uid)! - cargo.files.length;
-    if (left === 0) this.byUser.delete(cargo.uid);
-    else this.byUser.set(cargo.uid, left);
+    const left = this.byUser.get(cargo.user)! - cargo.files.length;
+    if (left === 0) this.byUser.delete(cargo.user);
+    else this.byUser.set(cargo.user, left);
     for (const file of cargo.files) {
       if (!(file instanceof UnixSocket)) continue;
       const count = this.sockets.get(file)! - 1;
@@ -102,3 +104,5 @@ export class InFlight {
     this.collecting = false;
   }
 }
+
+persistent("in-flight", InFlight);

@@ -6,6 +6,7 @@
  */
 
 import { EFAULT } from "../../abi/errno.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Timespec } from "../../vfs/inode.ts";
 import type { Io } from "../../vfs/io.ts";
@@ -147,3 +148,5 @@ export class MessageQueue {
     return taken;
   }
 }
+
+persistent("message-queue", MessageQueue);

@@ -7,6 +7,7 @@
 
 import { decodeName } from "../../abi/bytes.ts";
 import { EINVAL } from "../../abi/errno.ts";
+import { persistent } from "../../state/registry.ts";
 import { AF_UNIX } from "../abi.ts";
 import type { UnixSocket } from "./unix-socket.ts";
 
@@ -85,3 +86,5 @@ export class UnixNames {
     yield* this.abstract.values();
   }
 }
+
+persistent("unix-names", UnixNames);

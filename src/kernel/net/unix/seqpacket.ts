@@ -6,6 +6,7 @@
  */
 import { EAGAIN, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../abi/errno.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import type { Io } from "../../vfs/io.ts";
 import { MSG_OOB, RCV_SHUTDOWN, SEND_SHUTDOWN, SIOCINQ, SIOCOUTQ, SOCK_SEQPACKET } from "../abi.ts";
@@ -83,3 +84,5 @@ export class UnixSeqpacket extends UnixConnection {
     return super.ioctl(task, request, arg);
   }
 }
+
+persistent("unix-seqpacket", UnixSeqpacket);

@@ -12,6 +12,7 @@ import { signalOwner } from "../../ipc/async-io.ts";
 import type { Kernel } from "../../kernel.ts";
 import { SIGURG } from "../../signal/numbers.ts";
 import { kernelInfo } from "../../signal/send.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLPRI } from "../../vfs/file.ts";
 import { type Io, KernelIo } from "../../vfs/io.ts";
@@ -166,7 +167,7 @@ export class UnixStream extends UnixConnection {
     if (peer.urgent !== null) peer.urgent.urgent = NO;
     peer.urgent = extra;
     peer.append(1, extra);
-    signalOwner(this.kernel, peer, kernelInfo(SIGURG));
+    signalOwner(peer, kernelInfo(SIGURG));
     peer.waiters.wake(CAN_READ | POLLPRI);
     return 1;
   }
@@ -361,3 +362,5 @@ export class UnixStream extends UnixConnection {
     return super.ioctl(task, request, arg);
   }
 }
+
+persistent("unix-stream", UnixStream);

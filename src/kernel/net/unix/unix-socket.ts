@@ -21,6 +21,7 @@ import {
 } from "../../abi/errno.ts";
 import { S_IFSOCK } from "../../abi/stat.ts";
 import type { Kernel } from "../../kernel.ts";
+import { persistent } from "../../state/registry.ts";
 import type { Process } from "../../task/process.ts";
 import type { Task } from "../../task/task.ts";
 import type { Path } from "../../vfs/dentry.ts";
@@ -39,7 +40,7 @@ import {
   SO_PEERPIDFD,
   SOL_SOCKET,
 } from "../abi.ts";
-import { installPidfd } from "../message.ts";
+import { credBytes, installPidfd } from "../message.ts";
 import type { OptionValue } from "../option-value.ts";
 import { intOption, type ReceiveInfo, type SendInfo, Socket, type Ucred } from "../socket.ts";
 import type { Cargo } from "./in-flight.ts";
@@ -299,15 +300,15 @@ export abstract class UnixSocket extends Socket {
         return intOption(this.peekOffset);
       case SO_PEERCRED: {
         const view = new DataView(new ArrayBuffer(12));
-        view.setInt32(0, this.peerCred?.pid ?? 0, true);
-        view.setInt32(4, this.peerCred?.uid ?? -1, true);
-        view.setInt32(8, this.peerCred?.gid ?? -1, true);
+        if (this.peerCred !== null) return credBytes(this.peerCred, task);
+        view.setInt32(4, -1, true);
+        view.setInt32(8, -1, true);
         return new Uint8Array(view.buffer);
       }
       case SO_PEERPIDFD: {
         const process = this.peerCred?.process ?? null;
         if (process === null) return -ENODATA;
-        if (!this.kernel.processes.has(process.pid)) return -ESRCH;
+        if (process.reaped) return -ESRCH;
         const fd = installPidfd(task, process);
         return fd < 0 ? fd : intOption(fd);
       }
@@ -322,3 +323,5 @@ export abstract class UnixSocket extends Socket {
     }
   }
 }
+
+persistent("unix-socket", UnixSocket);

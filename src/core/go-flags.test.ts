@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { checkFlags, didYouMean, flag, parseFlags } from "./flags.ts";
+import { checkFlags, didYouMean, flag } from "./flags.ts";
+import { parseFlags } from "./go-flags.ts";
 
 const flags = {
   bundle: flag.string({ help: "", short: "b", default: "." }),

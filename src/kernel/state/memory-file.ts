@@ -1,0 +1,58 @@
+/** Host memory files (memfds) of guests in a saved kernel: their bytes are in the image's pages, holes stay holes. */
+import { guestMemfd } from "../../native/guest-descriptors.ts";
+import { closeFd, ftruncate, lseek, pread, pwrite } from "../../native/host.ts";
+import { errnoName } from "../abi/errno.ts";
+import type { Stored } from "./host.ts";
+import type { Form } from "./registry.ts";
+import type { Restore } from "./restore.ts";
+import type { Save } from "./save.ts";
+
+const SEEK_END = 2;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const MFD_CLOEXEC = 1;
+const STEP = 1 << 20;
+
+/** A field that holds the descriptor of a memfd. `name`: the new one's, NUL-terminated. */
+export function memoryFile<T>(name: Uint8Array): Form<T> {
+  return {
+    save: (fd: number, _object: T, { sink }: Save): Stored => sink.storeFile(fd, checked(lseek(fd, 0, SEEK_END))),
+    restore: (stored: Stored, _object: T, { host }: Restore): number => loadMemoryFile(name, stored, host.pages),
+  };
+}
+
+/** A new memfd with bytes of the image. */
+export function loadMemoryFile(name: Uint8Array, { at, length }: Stored, pages: number, flags = MFD_CLOEXEC): number {
+  const fd = checked(guestMemfd(name, flags));
+  try {
+    checked(ftruncate(fd, length));
+    copy(pages, at, fd, length);
+  } catch (error) {
+    closeFd(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** Copies data from `at` on, but no holes. */
+function copy(from: number, at: number, to: number, length: number): void {
+  const end = at + length;
+  const buffer = new Uint8Array(Math.min(STEP, length));
+  for (let next = at; next < end; ) {
+    const data = lseek(from, next, SEEK_DATA);
+    // -ENXIO: nothing but a hole up to the end.
+    if (data < 0 || data >= end) return;
+    const hole = Math.min(end, checked(lseek(from, data, SEEK_HOLE)));
+    for (next = data; next < hole; ) {
+      const n = checked(pread(from, buffer, Math.min(buffer.length, hole - next), next));
+      if (n === 0) throw new Error("pages: shorter than the objects say");
+      if (checked(pwrite(to, buffer, n, next - at)) < n) throw new Error("pages: no room for a memory file");
+      next += n;
+    }
+  }
+}
+
+function checked(result: number): number {
+  if (result < 0) throw new Error(`memory file: ${errnoName(-result)}`);
+  return result;
+}

@@ -1,0 +1,45 @@
+/** Host memory files that are much longer than what is in them, in a saved kernel: piece by piece. */
+import { lseek, pread, pwrite } from "../../native/host.ts";
+import { errnoName } from "../abi/errno.ts";
+import type { HostSink, Stored } from "./host.ts";
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const PIECE = 1 << 20;
+
+/** Bytes of a file: where they are in it, and where in the image. */
+export interface Piece extends Stored {
+  readonly offset: number;
+}
+
+export function storePieces(fd: number, sink: HostSink): Piece[] {
+  const pieces: Piece[] = [];
+  const buffer = new Uint8Array(PIECE);
+  for (let data = lseek(fd, 0, SEEK_DATA); data >= 0; ) {
+    const end = checked(lseek(fd, data, SEEK_HOLE));
+    for (let at = data; at < end; ) {
+      const n = checked(pread(fd, buffer, Math.min(PIECE, end - at), at));
+      if (n === 0) break;
+      pieces.push({ offset: at, ...sink.storeBytes(buffer.subarray(0, n)) });
+      at += n;
+    }
+    data = lseek(fd, end, SEEK_DATA);
+  }
+  return pieces;
+}
+
+export function loadPieces(fd: number, pieces: readonly Piece[], pages: number): void {
+  const buffer = new Uint8Array(PIECE);
+  for (const { offset, at, length } of pieces)
+    for (let done = 0; done < length; ) {
+      const n = checked(pread(pages, buffer, Math.min(PIECE, length - done), at + done));
+      if (n === 0) throw new Error("pages: shorter than the objects say");
+      if (checked(pwrite(fd, buffer, n, offset + done)) < n) throw new Error("pages: no room for a memory file");
+      done += n;
+    }
+}
+
+function checked(result: number): number {
+  if (result < 0) throw new Error(`memory file: ${errnoName(-result)}`);
+  return result;
+}
