@@ -6,8 +6,9 @@
  * bounded part; answers that the caller does not read are kept up to a bound, beyond which it is dropped, and while some
  * are kept no more of its requests are read; there are so many connections at most, the longest idle one making room.
  */
+import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { accept, closeFd, dup } from "../native/host.ts";
+import { accept, closeFd, dup, fcntl } from "../native/host.ts";
 import type { HostWatcher } from "../native/poller.ts";
 import { CONNECTION_SEQ, MESSAGE_MAX, MessageReader, MessageWriter, type WireMessage } from "./wire.ts";
 
@@ -16,6 +17,7 @@ const POLLOUT = 4;
 const POLLERR = 8;
 const POLLHUP = 16;
 const EAGAIN = 11;
+const F_SETFL = 4;
 const ENFILE = 23;
 const EMFILE = 24;
 const ENOSYS = 38;
@@ -225,6 +227,8 @@ export class ControlServer implements HostWatcher {
   /** Accepts connections on a listening socket. */
   listen(socket: number): void {
     if (this.spare < 0) this.spare = dup(NULL_FD);
+    // It may be another's too, who accepts before we do: nobody who has gone may be waited for.
+    fcntl(socket, F_SETFL, O_NONBLOCK);
     this.kernel.poller.watch(socket, POLLIN, this);
   }
   /** Accepts no more there. */

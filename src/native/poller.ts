@@ -12,6 +12,12 @@ export interface HostWatcher {
   readonly essential?: boolean;
 }
 
+interface Watch {
+  readonly fd: number;
+  readonly tag: number;
+  watcher: HostWatcher;
+}
+
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLL_CTL_MOD = 3;
@@ -19,7 +25,10 @@ const EPOLL_CTL_MOD = 3;
 export class HostPoller {
   /** Also waited on by the platform, which sleeps in epoll_wait. */
   readonly fd = epollCreate();
-  private readonly watchers = new Map<number, HostWatcher>();
+  private readonly watches = new Map<number, Watch>();
+  /** By the tag that epoll tells us with: what it told before a descriptor was closed is not for the next of that number. */
+  private readonly tagged = new Map<number, Watch>();
+  private lastTag = 0;
   private readonly out = new Int32Array(128);
   /** Told when a watcher has thrown. */
   onError: (fd: number, error: unknown) => void = (_fd, error) => {
@@ -28,14 +37,31 @@ export class HostPoller {
 
   /** Watches fd for `events` (POLL* bits, may include EPOLLET 1<<31). A descriptor has one watcher. -errno: EPERM for files that are always ready. */
   watch(fd: number, events: number, watcher: HostWatcher): number {
-    const op = this.watchers.has(fd) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    const result = epollCtl(this.fd, op, fd, events, fd);
-    if (result === 0) this.watchers.set(fd, watcher);
+    const known = this.watches.get(fd);
+    const tag = known?.tag ?? this.nextTag();
+    const result = epollCtl(this.fd, known === undefined ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, events, tag);
+    if (result !== 0) return result;
+    if (known !== undefined) known.watcher = watcher;
+    else {
+      const watch = { fd, tag, watcher };
+      this.watches.set(fd, watch);
+      this.tagged.set(tag, watch);
+    }
     return result;
   }
 
+  private nextTag(): number {
+    do this.lastTag = (this.lastTag + 1) | 0;
+    while (this.tagged.has(this.lastTag));
+    return this.lastTag;
+  }
+
   unwatch(fd: number): void {
-    if (this.watchers.delete(fd)) epollCtl(this.fd, EPOLL_CTL_DEL, fd, 0, 0);
+    const watch = this.watches.get(fd);
+    if (watch === undefined) return;
+    this.watches.delete(fd);
+    this.tagged.delete(watch.tag);
+    epollCtl(this.fd, EPOLL_CTL_DEL, fd, 0, 0);
   }
 
   /** Tells the watchers of ready descriptors. */
@@ -49,12 +75,13 @@ export class HostPoller {
   private tell(timeoutMs: number): void {
     const n = epollWait(this.fd, this.out, 64, timeoutMs);
     for (let i = 0; i < n; i++) {
-      const fd = this.out[2 * i]!;
-      const watcher = this.watchers.get(fd);
+      const watch = this.tagged.get(this.out[2 * i]!);
+      if (watch === undefined) continue;
+      const { fd, watcher } = watch;
       try {
-        watcher?.hostReady(fd, this.out[2 * i + 1]!);
+        watcher.hostReady(fd, this.out[2 * i + 1]!);
       } catch (error) {
-        if (watcher?.essential !== true) this.unwatch(fd);
+        if (watcher.essential !== true) this.unwatch(fd);
         this.onError(fd, error);
       }
     }
