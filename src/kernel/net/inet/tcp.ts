@@ -66,6 +66,7 @@ import {
   SOCK_STREAM,
 } from "../abi.ts";
 import { ByteQueue } from "../byte-queue.ts";
+import { countTcp } from "../counters.ts";
 import { kept } from "../options.ts";
 import type { ReceiveInfo, SendInfo, Socket } from "../socket.ts";
 import { familyOf, parseAddress } from "./address.ts";
@@ -264,6 +265,7 @@ export class TcpSocket extends InetSocket {
     this.remotePort = to.port;
     this.error = 0;
     this.shutdownMask = 0;
+    this.kernel.net.counters.tcpActiveOpens++;
     const listener = mostExact(tcp.listeners.get(to.port) ?? [], ip, ++tcp.spread, () => 1);
     if (listener === null) {
       this.connectFailed(ECONNREFUSED);
@@ -292,6 +294,7 @@ export class TcpSocket extends InetSocket {
     child.establish(this);
     this.establish(child);
     listener.backlog.push(child);
+    this.kernel.net.counters.tcpPassiveOpens++;
     listener.waiters.wake(CAN_READ);
   }
 
@@ -323,6 +326,7 @@ export class TcpSocket extends InetSocket {
   }
 
   private connectFailed(error: number): void {
+    this.kernel.net.counters.tcpFailed++;
     this.target = null;
     this.toClosed(error);
     if (!this.boundIp) this.localIp = this.anyIp;
@@ -376,6 +380,7 @@ export class TcpSocket extends InetSocket {
   /** The peer has broken the connection (RST). What has been received can still be read. */
   private onReset(): void {
     if (this.state !== CONNECTED || (this.finReceived && this.finSent)) return;
+    this.kernel.net.counters.tcpResets++;
     this.toClosed(this.finReceived ? EPIPE : ECONNRESET);
   }
 
@@ -490,6 +495,7 @@ export class TcpSocket extends InetSocket {
     const n = peer.received.push(io, length);
     if (n <= 0) return n;
     this.kernel.net.tcp.bytes += n;
+    countTcp(this.kernel.net, n);
     peer.waiters.wake(CAN_READ);
     return n;
   }
