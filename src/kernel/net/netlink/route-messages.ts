@@ -50,6 +50,16 @@ export function writeLink(net: Network, out: MessageWriter, device: NetDevice, w
       .attribute32(31, 1) // queues
       .attribute32(32, 1)
       .attribute8(33, 1) // carrier
+      .attribute32(35, 0) // how often that has changed, and to what
+      .attribute32(47, 0)
+      .attribute32(48, 0)
+      .attribute32(40, 65535) // what it takes at once
+      .attribute32(41, 65536)
+      .attribute32(58, 65536)
+      .attribute32(59, 524280)
+      .attribute32(60, 65535)
+      .attribute32(61, 0) // takes all groups
+      .nested(26, () => out.nested(AF_INET6, () => out.attribute8(8, 0))) // addresses from EUI-64
       .attributeText(6, "noqueue");
   } else
     for (const [type, data] of device.attributes)
@@ -107,10 +117,13 @@ export function writeRoute(out: MessageWriter, route: Route): void {
         });
     });
   for (const [kind, data] of route.attributes ?? []) out.attribute(kind, data);
+  // Medium preference.
+  if (family === AF_INET6 && route.attributes?.has(20) !== true) out.attribute8(20, 0);
   out.end();
 }
 
-function writeGateway(out: MessageWriter, gateway: Ip, family: number): void {
+/** RTA_GATEWAY, or RTA_VIA where it is of the other family. */
+export function writeGateway(out: MessageWriter, gateway: Ip, family: number): void {
   const own = familyOf(gateway);
   if (own === family) out.attribute(5, ipBytes(gateway));
   else out.attribute(18, Uint8Array.from([own, 0, ...ipBytes(gateway)]));

@@ -19,7 +19,7 @@ import {
 import { CAP_NET_ADMIN, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
 import { AF_INET, AF_INET6, AF_UNSPEC } from "../abi.ts";
-import { type Ip, ipFromBytes, isAny } from "../inet/ip.ts";
+import { ANY4, ANY6, type Ip, ipFromBytes, isAny } from "../inet/ip.ts";
 import type { Network } from "../network.ts";
 import type { Change } from "../outside/rtnetlink.ts";
 import {
@@ -29,6 +29,7 @@ import {
   LO,
   type NetDevice,
   type NetworkStack,
+  RTN_BROADCAST,
   RTN_LOCAL,
   TABLE_DEFAULT,
   TABLE_LOCAL,
@@ -37,7 +38,16 @@ import {
 } from "../stack.ts";
 import { HEADER_SIZE, MessageWriter, NLM_F_DUMP_FILTERED, readAttributes } from "./message.ts";
 import type { NetlinkRequest } from "./protocols.ts";
-import { familyOf, ipBytes, writeAddress, writeLink, writeNeighbour, writeRoute, writeRule } from "./route-messages.ts";
+import {
+  familyOf,
+  ipBytes,
+  writeAddress,
+  writeGateway,
+  writeLink,
+  writeNeighbour,
+  writeRoute,
+  writeRule,
+} from "./route-messages.ts";
 
 const NETLINK_ROUTE = 0;
 const RTM_NEWLINK = 16;
@@ -291,50 +301,53 @@ function getRoute(task: Task, stack: NetworkStack, request: NetlinkRequest): num
   if (device !== 0 && stack.deviceByIndex(device) === null) return -ENODEV;
   if (u32(found, 3) !== 0) return -EOPNOTSUPP;
   // Without an address it is that of this host.
-  const ip = to ?? (family === AF_INET ? 0 : "0".repeat(32));
+  const ip = to ?? (family === AF_INET ? ANY4 : ANY6);
   if (isAny(ip) && to === null && device === 0 && family === AF_INET) return -EINVAL;
   const way = stack.wayTo(isAny(ip) ? (stack.sourceFor(ip) ?? ip) : ip, device);
   if (typeof way === "number") return way;
   if (from !== null && !isAny(from) && !stack.isLocal(from)) return family === AF_INET ? -EINVAL : -ENETUNREACH;
   const out = request.begin(RTM_NEWROUTE);
-  if ((flags & RTM_F_FIB_MATCH) !== 0) writeRoute(out, way.route);
-  else writeWay(task, out, ip, size, way, from, (flags & RTM_F_LOOKUP_TABLE) !== 0, u32(found, 16));
+  // Without rules Linux has the local table in the main one, and says so.
+  const table = family === AF_INET && way.route.table === TABLE_LOCAL ? TABLE_MAIN : way.route.table;
+  if ((flags & RTM_F_FIB_MATCH) !== 0) writeRoute(out, { ...way.route, table });
+  else {
+    const shown = (flags & RTM_F_LOOKUP_TABLE) !== 0 || family === AF_INET6 ? table : TABLE_MAIN;
+    writeWay(out, way, { ip, from, table: shown, mark: u32(found, 16), uid: task.cred.euid });
+  }
   return 0;
 }
 
-function writeWay(
-  task: Task,
-  out: MessageWriter,
-  ip: Ip,
-  size: number,
-  way: Way,
-  from: Ip | null,
-  showsTable: boolean,
-  mark: number,
-): void {
+interface Shown {
+  ip: Ip;
+  /** Where from, if that was asked. */
+  from: Ip | null;
+  table: number;
+  mark: number;
+  uid: number;
+}
+
+/** What becomes of a packet, as an answer. */
+function writeWay(out: MessageWriter, way: Way, { ip, from, table, mark, uid }: Shown): void {
   const { route, gateway } = way;
-  const v4 = size === 4;
-  const table = v4 && !showsTable ? TABLE_MAIN : route.table;
+  const v4 = route.family === AF_INET;
+  const size = v4 ? 4 : 16;
   let flags = v4 ? RTM_F_CLONED : 0;
   if (v4 && route.type === RTN_LOCAL) flags |= RTCF_LOCAL;
-  if (v4 && route.type === 3) flags |= RTCF_BROADCAST;
+  if (v4 && route.type === RTN_BROADCAST) flags |= RTCF_BROADCAST;
+  const shownFrom = v4 ? from : (from ?? ANY6);
   out
-    .u8(v4 ? AF_INET : AF_INET6, 8 * size, v4 && from !== null ? 32 : 0, 0)
+    .u8(route.family, 8 * size, shownFrom === null ? 0 : 8 * size, 0)
     .u8(table < 256 ? table : 252, v4 ? 0 : (route.protocol ?? 2), 0, route.type)
     .u32(flags)
     .attribute32(15, table)
     .attribute(1, ipBytes(ip, size));
-  if (v4 && from !== null) out.attribute(2, ipBytes(from, size));
+  if (shownFrom !== null) out.attribute(2, ipBytes(shownFrom, size));
   out.attribute32(4, way.device);
-  out.attribute(7, ipBytes(from ?? way.source, size));
-  if (gateway !== null) {
-    const own = familyOf(gateway);
-    if (own === (v4 ? AF_INET : AF_INET6)) out.attribute(5, ipBytes(gateway));
-    else out.attribute(18, Uint8Array.from([own, 0, ...ipBytes(gateway)]));
-  }
+  if (!v4 || from === null) out.attribute(7, ipBytes(from ?? way.source, size));
+  if (gateway !== null) writeGateway(out, gateway, route.family);
   if (!v4) out.attribute32(6, route.priority);
   if (mark !== 0) out.attribute32(16, mark);
-  if (v4) out.attribute32(25, task.cred.euid);
+  if (v4) out.attribute32(25, uid);
   const metrics = route.attributes?.get(8);
   if (metrics !== undefined) out.attribute(8, metrics);
   out.attribute(12, new Uint8Array(32));
@@ -375,7 +388,10 @@ function getNeighbour(stack: NetworkStack, request: NetlinkRequest): number {
   if (device === 0) return -EINVAL;
   if (stack.deviceByIndex(device) === null) return -ENODEV;
   const neighbour = stack.neighbours.find((one) => one.ip === ip && one.device === device);
-  if (neighbour === undefined) return -ENOENT;
+  if (neighbour === undefined) {
+    request.problem = "Neighbour entry not found";
+    return -ENOENT;
+  }
   writeNeighbour(request.begin(RTM_NEWNEIGH), neighbour);
   return 0;
 }
