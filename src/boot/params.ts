@@ -115,7 +115,14 @@ const add: Fields<Methods["add"]["params"]> = {
   overlay: oneOf("none", "memory"),
   terminal: boolean,
   share: fields({ pid: orNull(id), ipc: orNull(id), uts: orNull(id) }),
-  descriptors: fields({ binds: count, state: boolean, cgroups: count, stdio: count, waiter: boolean }),
+  descriptors: fields({
+    binds: count,
+    state: boolean,
+    cgroups: count,
+    stdio: count,
+    waiter: boolean,
+    network: optional(oneOf(0, 1)),
+  }),
 };
 const restoredAs: Check = (value) =>
   typeof value === "string" && /^(restored|branched \d{1,9})$/.test(value) ? undefined : "what it is restored as";

@@ -38,6 +38,7 @@ import { type Answer, type Caller, type ControlServer, type Method, Refusal } fr
 import type { Taken } from "./from-host.ts";
 import { NULL_FD, STDERR_FD } from "./launch.ts";
 import { applyLimits } from "./limits.ts";
+import { takeBroker, whenNetworkKnown } from "./network.ts";
 import { checkDescriptors, checkParams, type Methods } from "./params.ts";
 import { checkRestore, restoreKernel, savedPart } from "./restore.ts";
 
@@ -115,10 +116,22 @@ export class Requests implements ContainerOwner {
   }
 
   private readonly served: Served = {
-    start: ({ id }) => {
-      if (this.awaited !== null) this.awaited.start(id);
-      else this.container(id).start();
-      return {};
+    start: ({ id }, _fds, answer) => {
+      if (this.awaited !== null) {
+        this.awaited.start(id);
+        return {};
+      }
+      // Before anything is waited for: it may not be there, or have been started.
+      this.container(id).requireUnstarted();
+      whenNetworkKnown(this.taken.kernel, () => {
+        try {
+          this.container(id).start();
+          answer.resolve({});
+        } catch (error) {
+          answer.reject(error);
+        }
+      });
+      return undefined;
     },
     wait: ({ id, pid }, fds, answer) => {
       // The answer may be long in coming.
@@ -340,6 +353,7 @@ export class Requests implements ContainerOwner {
     } finally {
       for (const fd of [objects, pages, ...memory]) closeFd(fd);
     }
+    takeBroker(kernel, arrivals[0]!.descriptors);
     kernel.savePoint.over(as);
     for (const arrived of arrivals) this.catchUp(arrived);
     return { warnings };
@@ -356,13 +370,18 @@ export class Requests implements ContainerOwner {
         answer.reject(error);
       }
     for (const signo of signals) container!.signal(signo, false);
-    if (started) container!.start();
+    if (started)
+      whenNetworkKnown(this.taken.kernel, () => {
+        if (!container!.ending) container!.start();
+      });
   }
 
   private add(params: AddParams, fds: number[], answer: Answer): Methods["add"]["result"] {
     const { kernel } = this.taken;
     const { id, share } = params;
     checkDescriptors(params, fds.length, descriptorCount(params.descriptors));
+    if (params.descriptors.network === 1 && this.root !== null)
+      throw new Refusal("add: the network is that of the sandbox's first container", EINVAL);
     if (this.rootStatus !== null) throw new Refusal("add: the sandbox is ending", ESRCH);
     if (this.awaited !== null) throw new Refusal(`add: ${this.awaited.missingText}`, EBUSY);
     if (this.containers.has(id)) throw new Refusal(`there is a container "${id}" in this sandbox already`, EEXIST);
@@ -381,6 +400,7 @@ export class Requests implements ContainerOwner {
     answer.acknowledge();
     const descriptors = new ContainerDescriptors(params, bindsOf(params.spec), fds.splice(0));
     const { server, taken } = this;
+    takeBroker(kernel, descriptors);
     const inner = kernel.addContainer(id, shared, this.homeOf(descriptors));
     const container = SandboxContainer.add(inner, this, server, taken, params, descriptors);
     this.containers.set(id, container);

@@ -76,14 +76,35 @@ export interface ClockValues {
   boottimeNs: number;
 }
 
+/** What guests may reach outside of their sandbox, as texts: see src/core/egress.ts. */
+export interface OutsideNetwork {
+  /** What may be reached; null: everything. */
+  egress: string | null;
+  /** What may not, whatever `egress` says; null: nothing. */
+  deny: string | null;
+  /** Ports that may be listened on; null: all. */
+  publish: string | null;
+  /** Addresses that names are asked for at. */
+  resolvers: readonly string[];
+  /** It is the caller's own namespace: its loopback, and what clouds keep there, is not for guests that did not name it. */
+  shared: boolean;
+  /** Somebody relies on it: without it the sandbox is not started. */
+  required: boolean;
+}
+
 /** What a sandbox is made by: nothing of a container. */
 export interface SandboxOptions {
   /** Also the id of its first container. */
   id: string;
   /** Name of a registered platform. */
   platform: string;
-  /** "sandbox" (own stack), "host" (pass-through sockets: not there yet), "none" (loopback only). */
+  /**
+   * What its guests reach through the broker: the namespace of `namespaces.network`, or a new one ("sandbox"); the
+   * caller's ("host"); nothing, a loopback only ("none", or `outside` null).
+   */
   network: "sandbox" | "host" | "none";
+  /** How they reach it. The sandbox process itself is not told. */
+  outside: OutsideNetwork | null;
   debug: boolean;
   /** null: off; [] : every call; otherwise the calls named. */
   strace: readonly string[] | null;

@@ -1,7 +1,7 @@
 /** The host calls of commands: core's HostCalls interface on top of the native library. */
 import type { HostCalls } from "../core/host-calls.ts";
 import type { ProcessRef } from "../core/sandbox.ts";
-import { enterStub, openerStub, waiterStub } from "../generated/native-blobs.ts";
+import { brokerStub, enterStub, openerStub, waiterStub } from "../generated/native-blobs.ts";
 import {
   closeFd,
   fchownat,
@@ -125,6 +125,12 @@ function spawnWaiter(channel: number, terminal: number, sandbox: number): number
 
 /** The program of src/native/opener.stub.c as a file in memory; -errno. */
 export const openerFile = (): number => programFile("runts-opener", openerStub);
+
+/** The program of src/native/broker.stub.c as a file in memory; -errno. */
+export const brokerFile = (): number => programFile("runts-broker", brokerStub);
+
+/** An empty file in memory; -errno. */
+export const memoryFile = (name: string): number => memfdCreate(path(name), MFD_CLOEXEC);
 
 /** Signals the process that started at `startTime`, and no later one of its number. */
 export const signalProcess = ({ pid, startTime }: ProcessRef, signal: number): number =>

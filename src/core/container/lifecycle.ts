@@ -414,7 +414,7 @@ export class Containers {
     const options: SandboxOptions = {
       id: metadata.id,
       platform: metadata.platform,
-      network: chooseNetwork(globals, this.context.log),
+      ...chooseNetwork(globals, metadata.spec),
       debug: globals.debug,
       strace: straceNames(globals["strace"]),
       // The container's standard error is its own: the kernel writes to it only when somebody wants to watch.

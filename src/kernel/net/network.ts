@@ -14,6 +14,8 @@ import { TcpState } from "./inet/tcp.ts";
 import { interfaceIoctl } from "./interfaces.ts";
 import { netlinkFamily } from "./netlink/netlink.ts";
 import { NetlinkPorts } from "./netlink/ports.ts";
+import { Broker } from "./outside/broker.ts";
+import { OP_NETWORK } from "./outside/protocol.ts";
 import type { Family, Socket } from "./socket.ts";
 import { LoopbackStack, type NetworkStack } from "./stack.ts";
 import { unixFamily } from "./unix/family.ts";
@@ -39,6 +41,8 @@ export class Network {
   readonly tcp = new TcpState();
   /** Devices, addresses and routes. */
   stack: NetworkStack = new LoopbackStack();
+  /** Who makes sockets of the outside for us; null: nobody. */
+  broker: Broker | null = null;
 
   /** Settings below /proc/sys/net that were written, by path below /proc/sys. */
   readonly sysctls = new Map<string, string>();
@@ -48,6 +52,16 @@ export class Network {
     this.registerFamily(AF_NETLINK, netlinkFamily);
     this.registerFamily(AF_INET, inetFamily(AF_INET));
     this.registerFamily(AF_INET6, inetFamily(AF_INET6));
+  }
+
+  /** There is a network outside. */
+  get outside(): boolean {
+    return this.broker?.alive === true;
+  }
+  /** `socket` leads to the broker, and is taken over. */
+  useBroker(socket: number): void {
+    this.broker = new Broker(this.kernel, socket);
+    this.broker.request({ op: OP_NETWORK, family: 0, type: 0, protocol: 0 }, -1, { answered: () => {} });
   }
 
   /** No further socket can be made. */
@@ -94,4 +108,4 @@ export class Network {
   }
 }
 
-persistent("network", Network);
+persistent("network", Network, { transient: { broker: () => null } });
