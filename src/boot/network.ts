@@ -1,6 +1,7 @@
 /** The network broker at the sandbox's end: taken over with the first container, asked before a program starts. */
 import { EEXIST } from "../kernel/abi/errno.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import type { BrokerWaiter } from "../kernel/net/outside/broker.ts";
 import { type Answer as BrokerAnswer, OP_NETWORK } from "../kernel/net/outside/protocol.ts";
 import { Timer } from "../kernel/time/timers.ts";
 import { closeFd } from "../native/host.ts";
@@ -19,6 +20,16 @@ export function takeBroker(kernel: Kernel, descriptors: ContainerDescriptors): v
     throw new Refusal("add: the sandbox has a network already", EEXIST);
   }
   kernel.net.useBroker(socket);
+  askNetwork(kernel, { answered: closeDescriptor });
+}
+
+/** The broker says what there is of devices, addresses, routes and neighbours, then answers. */
+function askNetwork({ net }: Kernel, waiter: BrokerWaiter): void {
+  net.broker?.request({ op: OP_NETWORK, family: 0, type: 0, protocol: 0 }, -1, waiter);
+}
+
+function closeDescriptor({ fd }: BrokerAnswer): void {
+  if (fd >= 0) closeFd(fd);
 }
 
 /**
@@ -26,14 +37,13 @@ export function takeBroker(kernel: Kernel, descriptors: ContainerDescriptors): v
  * namespace between its creation and its start. At once where there is no network outside.
  */
 export function whenNetworkKnown(kernel: Kernel, then: () => void): void {
-  const { broker } = kernel.net;
-  if (broker === null || !kernel.net.outside) return then();
+  if (!kernel.net.outside) return then();
   const asked = new Asked(kernel, then);
   kernel.timers.arm(asked, kernel.now() + KNOWN_NS);
-  broker.request({ op: OP_NETWORK, family: 0, type: 0, protocol: 0 }, -1, asked);
+  askNetwork(kernel, asked);
 }
 
-class Asked extends Timer {
+class Asked extends Timer implements BrokerWaiter {
   private told = false;
   constructor(
     private readonly kernel: Kernel,
@@ -43,7 +53,7 @@ class Asked extends Timer {
   }
   /** The dump is complete; or there will be none. */
   answered(answer: BrokerAnswer): void {
-    if (answer.fd >= 0) closeFd(answer.fd);
+    closeDescriptor(answer);
     this.kernel.timers.cancel(this);
     this.tell();
   }

@@ -15,7 +15,6 @@ import { interfaceIoctl } from "./interfaces.ts";
 import { netlinkFamily } from "./netlink/netlink.ts";
 import { NetlinkPorts } from "./netlink/ports.ts";
 import { Broker } from "./outside/broker.ts";
-import { OP_NETWORK } from "./outside/protocol.ts";
 import type { Family, Socket } from "./socket.ts";
 import { LoopbackStack, type NetworkStack } from "./stack.ts";
 import { unixFamily } from "./unix/family.ts";
@@ -41,7 +40,8 @@ export class Network {
   readonly tcp = new TcpState();
   /** Devices, addresses and routes. */
   stack: NetworkStack = new LoopbackStack();
-  /** Who makes sockets of the outside for us; null: nobody. */
+
+  /** Who makes sockets outside; null: there is no outside. It may be dead: then that is down. */
   broker: Broker | null = null;
 
   /** Settings below /proc/sys/net that were written, by path below /proc/sys. */
@@ -54,14 +54,13 @@ export class Network {
     this.registerFamily(AF_INET6, inetFamily(AF_INET6));
   }
 
-  /** There is a network outside. */
+  /** The network outside is there: its broker listens at `socketFd`, which is taken over. */
+  useBroker(socketFd: number): void {
+    this.broker = new Broker(this.kernel, socketFd);
+  }
+  /** Is there an outside, and is it up? */
   get outside(): boolean {
     return this.broker?.alive === true;
-  }
-  /** `socket` leads to the broker, and is taken over. */
-  useBroker(socket: number): void {
-    this.broker = new Broker(this.kernel, socket);
-    this.broker.request({ op: OP_NETWORK, family: 0, type: 0, protocol: 0 }, -1, { answered: () => {} });
   }
 
   /** No further socket can be made. */
@@ -108,4 +107,7 @@ export class Network {
   }
 }
 
-persistent("network", Network, { transient: { broker: () => null } });
+persistent("network", Network, {
+  // It stays with its sandbox; a restored one is given another.
+  transient: { broker: () => null },
+});
