@@ -14,13 +14,15 @@ import { decodeName } from "../kernel/abi/bytes.ts";
 import { errnoName } from "../kernel/abi/errno.ts";
 import { SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH } from "../kernel/signal/numbers.ts";
 import { kernelInfo, sendSignal } from "../kernel/signal/send.ts";
+import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
+import { Carried } from "../kernel/net/carried.ts";
 import { ImageError } from "../kernel/state/encode.ts";
 import type { Process } from "../kernel/task/process.ts";
 import { RUN_ZOMBIE } from "../kernel/task/task.ts";
 import { readClock } from "../kernel/time/clock.ts";
 import { processCpuNs } from "../kernel/time/cpu-time.ts";
 import { Timer } from "../kernel/time/timers.ts";
-import { closeFd, dupTo } from "../native/host.ts";
+import { closeFd, dupTo, fcntl } from "../native/host.ts";
 import { exitProcess } from "../native/sandbox.ts";
 import type { Home } from "../platform/platform.ts";
 import {
@@ -42,6 +44,7 @@ import { takeBroker, whenNetworkKnown } from "./network.ts";
 import { checkDescriptors, checkParams, type Methods } from "./params.ts";
 import { checkRestore, restoreKernel, savedPart } from "./restore.ts";
 
+const F_SETFL = 4;
 const EBUSY = 16;
 const EEXIST = 17;
 const EINVAL = 22;
@@ -194,6 +197,7 @@ export class Requests implements ContainerOwner {
       applyLimits(this.container(id).inner, resources);
       return {};
     },
+    forward: ({ id, port }, fds, answer) => this.forward(id, port, fds, answer),
     descriptors: (_params, fds, { caller }) => {
       if (caller.held.length + fds.length > DESCRIPTORS_MAX) {
         for (const fd of caller.held.splice(0)) closeFd(fd);
@@ -249,6 +253,36 @@ export class Requests implements ContainerOwner {
       return this.add(params, fds, answer);
     },
   };
+
+  private forward(id: string, port: number, fds: number[], answer: Answer): undefined {
+    const container = this.container(id);
+    const [fd, ...more] = fds;
+    if (fd === undefined || more.length > 0)
+      throw new Refusal(`forward: ${fds.length} descriptors came, not one`, EINVAL);
+    const { first } = container.inner;
+    if (first === null || !container.running) throw new Refusal("the container does not run", ESRCH);
+    fds.length = 0;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    const refused = (errno: number) => new Refusal(`nobody listens on port ${port} (${errnoName(errno)})`, errno);
+    const { onClosed } = answer.caller;
+    const end = () => {
+      if (typeof carried === "object") carried.close();
+    };
+    const carried = Carried.begin(
+      this.taken.kernel,
+      first.leader,
+      fd,
+      port,
+      (result) => (result < 0 ? answer.reject(refused(-result)) : answer.resolve({})),
+      () => {
+        const at = onClosed.indexOf(end);
+        if (at >= 0) onClosed.splice(at, 1);
+      },
+    );
+    if (typeof carried === "number") throw refused(-carried);
+    onClosed.push(end);
+    return undefined;
+  }
 
   /** The sandbox is being saved, or has been. */
   private checkpoint: Checkpoint | null = null;

@@ -252,6 +252,11 @@ export interface ControlMethods {
   stats: { params: { id: string }; result: GuestStats };
   /** New limits that the guest kernel itself enforces. The host's cgroup is the caller's work. */
   update: { params: { id: string; resources: Resources }; result: Record<string, never> };
+  /**
+   * Connects the request's descriptor, a stream socket that somebody outside is connected to, to who listens on a TCP port in the
+   * container's network, on its loopback too. Refused with ECONNREFUSED when nobody does. Ends with this connection.
+   */
+  forward: { params: { id: string; port: number }; result: Record<string, never> };
   /** Nothing: to see whether the sandbox answers. */
   ping: { params: Record<string, never>; result: Record<string, never> };
   /** Takes one container down, and answers when it is gone; the sandbox goes with its first one. */

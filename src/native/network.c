@@ -1,14 +1,18 @@
 /*
- * What commands need for the network outside: starting the broker (broker.stub.c).
+ * What commands need for the network outside: starting the broker (broker.stub.c), and connections to be carried into a sandbox.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -143,4 +147,86 @@ int nw_start_broker(int program, int rules, int userns, int netns, const char *c
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	return -error;
+}
+
+/*
+ * A TCP socket that listens on an address as people write it (IPv4 or IPv6, of ours) and a port; 0: any. out[0]: the port.
+ * Descriptor or -errno; -EINVAL: it is no address.
+ */
+int nw_listen(const char *address, int port, int32_t *out)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} a = { 0 };
+	socklen_t length = sizeof a.in;
+	int on = 1;
+	if (inet_pton(AF_INET, address, &a.in.sin_addr) == 1) {
+		a.in.sin_family = AF_INET;
+		a.in.sin_port = htons((uint16_t)port);
+	} else if (inet_pton(AF_INET6, address, &a.in6.sin6_addr) == 1) {
+		a.in6.sin6_family = AF_INET6;
+		a.in6.sin6_port = htons((uint16_t)port);
+		length = sizeof a.in6;
+	} else
+		return -EINVAL;
+	int fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (a.any.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+	if (bind(fd, &a.any, length) < 0 || listen(fd, 128) < 0 || getsockname(fd, &a.any, &length) < 0) {
+		int error = errno;
+		close(fd);
+		return -error;
+	}
+	out[0] = ntohs(a.any.sa_family == AF_INET ? a.in.sin_port : a.in6.sin6_port);
+	return fd;
+}
+
+struct accepting {
+	int listener, channel;
+};
+static void *accept_thread(void *arg)
+{
+	struct accepting a = *(struct accepting *)arg;
+	free(arg);
+	for (;;) {
+		int32_t fd = accept4(a.listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0) {
+			/* Whoever reads has gone: so has the command. */
+			if (send(a.channel, &fd, sizeof fd, MSG_NOSIGNAL) != sizeof fd)
+				break;
+		} else if (errno == EBADF || errno == EINVAL)
+			break;
+		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			usleep(20000);
+	}
+	return NULL;
+}
+/*
+ * Accepts on a listening socket in a thread of its own, until that is shut down: the number of each new descriptor is written
+ * to `channel`, four bytes of a stream socket. Both must stay open until then, or until the process ends. 0 or -errno.
+ */
+int nw_accept(int listener, int channel)
+{
+	struct accepting *a = malloc(sizeof *a);
+	if (!a)
+		return -ENOMEM;
+	*a = (struct accepting){ listener, channel };
+	/* Signals are the main thread's. */
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_t thread;
+	int error = pthread_create(&thread, NULL, accept_thread, a);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (error) {
+		free(a);
+		return -error;
+	}
+	pthread_detach(thread);
+	return 0;
 }
