@@ -77,7 +77,7 @@ int rules_listen(int protocol, const struct place *own);
 int rules_pollfds(struct pollfd_ *out);
 /* 1: verdicts may have changed. */
 int rules_readable(int fd, unsigned long long now_ms);
-/* Milliseconds until it is to be called again, -1: not before something else happens. */
+/* Before each wait: milliseconds until it is to be called again, -1: not before something else happens. */
 int rules_tick(unsigned long long now_ms);
 int rules_is_resolver(int protocol, const struct place *at);
 void rules_learn(const unsigned char *dns, unsigned size, unsigned long long now_ms);
@@ -110,7 +110,7 @@ static struct {
 } rules;
 
 /* An address as rules look at it. */
-struct address {
+struct ip_address {
 	uint8_t family, ip[16];
 };
 
@@ -150,7 +150,7 @@ static int in_prefix(const uint8_t *ip, const uint8_t *prefix, unsigned bits)
 static int is_mapped(const uint8_t *ip) { return are_zero(ip, 10) && ip[10] == 0xff && ip[11] == 0xff; }
 
 /* 0: there is no such family. */
-static int normalise(const struct place *place, struct address *out)
+static int normalise(const struct place *place, struct ip_address *out)
 {
 	int family = place->family == FAMILY_INET6 && is_mapped(place->ip) ? FAMILY_INET : place->family;
 	unsigned from = family == place->family ? 0 : 12, n = family == FAMILY_INET ? 4 : 16;
@@ -167,7 +167,7 @@ static int normalise(const struct place *place, struct address *out)
 	return 1;
 }
 /* The IPv4 address to which something on the way might translate it. */
-static int embedded(const struct address *a, struct address *out)
+static int embedded(const struct ip_address *a, struct ip_address *out)
 {
 	static const uint8_t nat64[12] = { 0, 0x64, 0xff, 0x9b }, local_nat64[6] = { 0, 0x64, 0xff, 0x9b, 0, 1 },
 			     siit[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
@@ -208,12 +208,12 @@ static const struct guarded guarded[] = {
 	{ FAMILY_INET6, 128, RULE_METADATA, { 0xfd, 0x20, 0x00, 0xce, [14] = 0x02, 0x54 } },
 };
 enum { GUARDED_COUNT = sizeof guarded / sizeof guarded[0] };
-static int is_guarded(const struct guarded *g, const struct address *a)
+static int is_guarded(const struct guarded *g, const struct ip_address *a)
 {
 	return g->family == a->family && in_prefix(a->ip, g->ip, g->bits);
 }
 /* Whatever a name's reply says, it does not stand for these. */
-static int never_by_name(const struct address *a)
+static int never_by_name(const struct ip_address *a)
 {
 	for (unsigned i = 0; i < GUARDED_COUNT; i++)
 		if (is_guarded(&guarded[i], a))
@@ -352,7 +352,7 @@ int rules_raw(void) { return (rules_flags & FLAG_RAW) != 0; }
 
 static int same_address(const struct place *a, const struct place *b)
 {
-	struct address x, y;
+	struct ip_address x, y;
 	return normalise(a, &x) && normalise(b, &y) && x.family == y.family && same_bytes(x.ip, y.ip, 16);
 }
 int rules_is_resolver(int protocol, const struct place *at)
@@ -376,12 +376,12 @@ static int applies(const struct rule *r, int protocol, unsigned port)
 	return (protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP) && port >= r->first && port <= r->last;
 }
 static int is_named(const struct rule *r) { return r->kind == KIND_NAME || r->kind == KIND_SUFFIX; }
-static int covers(const struct rule *r, const struct address *a)
+static int covers(const struct rule *r, const struct ip_address *a)
 {
 	return r->kind == KIND_ALL || (r->kind == KIND_PREFIX && r->family == a->family && in_prefix(a->ip, r->ip, r->bits));
 }
 /* What must not be reached, although rules that name nothing in particular cover it: the reason, or 0. */
-static int guard(const struct address *a, int protocol, unsigned port)
+static int guard(const struct ip_address *a, int protocol, unsigned port)
 {
 	for (unsigned i = 0; i < GUARDED_COUNT; i++) {
 		const struct guarded *g = &guarded[i];
@@ -401,7 +401,7 @@ static int guard(const struct address *a, int protocol, unsigned port)
 int rules_egress(int protocol, const struct place *to, unsigned long long now_ms, int *rule)
 {
 	/* The address itself, and what it might become. */
-	struct address forms[2];
+	struct ip_address forms[2];
 	unsigned form_count = 1, port = to->port;
 	int undecided = 0, unresolved = 0, allowed = RULE_NONE;
 	*rule = RULE_NONE;
