@@ -144,7 +144,7 @@ static struct {
 	uint8_t addresses[RECORDS][16];
 } reply;
 
-static int owns(const uint8_t *p, unsigned size, const struct record *r, const uint8_t *name, unsigned length)
+static int is_owner(const uint8_t *p, unsigned size, const struct record *r, const uint8_t *name, unsigned length)
 {
 	uint8_t owner[NAME_MAX];
 	return read_name(p, size, r->owner, owner) == (int)length && same_bytes(owner, name, length);
@@ -201,7 +201,7 @@ static int read_reply(const uint8_t *p, unsigned size)
 		more = 0;
 		for (unsigned i = 0; i < reply.record_count && !more; i++) {
 			const struct record *r = &reply.records[i];
-			if (r->type != DNS_CNAME || !owns(p, size, r, name, (unsigned)length))
+			if (r->type != DNS_CNAME || !is_owner(p, size, r, name, (unsigned)length))
 				continue;
 			uint8_t *next = reply.chain[reply.chain_count];
 			length = read_name(p, size, r->data, next);
@@ -217,7 +217,7 @@ static int read_reply(const uint8_t *p, unsigned size)
 	unsigned bytes = reply.type == DNS_A ? 4 : 16;
 	for (unsigned i = 0; i < reply.record_count; i++) {
 		const struct record *r = &reply.records[i];
-		if (r->type != reply.type || r->length != bytes || !owns(p, size, r, name, (unsigned)length))
+		if (r->type != reply.type || r->length != bytes || !is_owner(p, size, r, name, (unsigned)length))
 			continue;
 		/* It would be an IPv4 address that an IPv4 question did not bring. */
 		if (bytes == 16 && is_mapped(p + r->data))
@@ -292,7 +292,7 @@ void rules_learn(const unsigned char *dns, unsigned size, unsigned long long now
 
 /* Asking. */
 
-static unsigned to_sockaddr(const struct place *place, uint8_t out[28])
+static unsigned resolver_sockaddr(const struct place *place, uint8_t out[28])
 {
 	unsigned four = place->family == FAMILY_INET;
 	for (unsigned i = 0; i < 28; i++)
@@ -315,7 +315,7 @@ static int names_is_here(const struct place *at)
 	/* Without a way to know, it may be. */
 	if (fd < 0)
 		return 1;
-	long r = rules_call(__NR_bind, fd, (long)address, to_sockaddr(&any_port, address), 0, 0, 0);
+	long r = rules_call(__NR_bind, fd, (long)address, resolver_sockaddr(&any_port, address), 0, 0, 0);
 	rules_call(__NR_close, fd, 0, 0, 0, 0, 0);
 	return r == 0;
 }
@@ -372,7 +372,7 @@ static void hang_up(struct question *q)
 	q->fd = -1;
 }
 /* Asks the resolver of q->resolver, by q->mode. */
-static int ask(struct question *q, uint64_t now)
+static int ask_resolver(struct question *q, uint64_t now)
 {
 	const struct lookup *lookup = &names.lookups[q->target][q->six];
 	const struct place *resolver = &rules.resolvers[q->resolver];
@@ -385,7 +385,7 @@ static int ask(struct question *q, uint64_t now)
 	if (q->fd < 0)
 		return q->fd;
 	q->have = 0;
-	r = (int)rules_call(__NR_connect, q->fd, (long)address, to_sockaddr(resolver, address), 0, 0, 0);
+	r = (int)rules_call(__NR_connect, q->fd, (long)address, resolver_sockaddr(resolver, address), 0, 0, 0);
 	if (r < 0 && !(r == -RULES_EINPROGRESS && q->mode == STREAM_CONNECTING))
 		return r;
 	if (q->mode == DATAGRAM) {
@@ -398,7 +398,7 @@ static int ask(struct question *q, uint64_t now)
 	q->tries++;
 	return 0;
 }
-static void settle(struct question *q, int state, uint32_t seconds, uint64_t now)
+static void settle_lookup(struct question *q, int state, uint32_t seconds, uint64_t now)
 {
 	struct lookup *lookup = &names.lookups[q->target][q->six];
 	hang_up(q);
@@ -413,14 +413,14 @@ static void ask_on(struct question *q, uint64_t now)
 {
 	for (unsigned n = 0; n < rules.resolver_count && q->tries < TRIES_MAX; n++) {
 		if (!(q->failed >> q->resolver & 1)) {
-			if (ask(q, now) == 0)
+			if (ask_resolver(q, now) == 0)
 				return;
 			q->failed |= (uint8_t)(1 << q->resolver);
 		}
 		q->resolver = (uint8_t)((q->resolver + 1) % rules.resolver_count);
 		q->mode = DATAGRAM;
 	}
-	settle(q, FAILED, 0, now);
+	settle_lookup(q, FAILED, 0, now);
 }
 /* This resolver is of no use here. */
 static void give_up_resolver(struct question *q, uint64_t now)
@@ -429,7 +429,7 @@ static void give_up_resolver(struct question *q, uint64_t now)
 	q->mode = DATAGRAM;
 	ask_on(q, now);
 }
-static void begin(struct question *q, unsigned target, unsigned six, uint64_t now)
+static void begin_question(struct question *q, unsigned target, unsigned six, uint64_t now)
 {
 	q->fd = -1;
 	q->target = (uint16_t)target;
@@ -458,7 +458,7 @@ static void begin_waiting(uint64_t now)
 {
 	for (unsigned i = 0; i < RULES_POLLFDS; i++)
 		while (names.questions[i].mode == UNUSED && find_waiting())
-			begin(&names.questions[i], names.next / 2, names.next % 2, now);
+			begin_question(&names.questions[i], names.next / 2, names.next % 2, now);
 }
 static int names_fresh(unsigned target, int family, uint64_t now)
 {
@@ -486,7 +486,7 @@ static void ask_plainly(struct question *q, uint64_t now)
 	ask_on(q, now);
 }
 /* Is it the answer to the question? Takes what it says, and what follows from it. */
-static int answered(struct question *q, const uint8_t *p, unsigned size, uint64_t now)
+static int is_answer(struct question *q, const uint8_t *p, unsigned size, uint64_t now)
 {
 	const struct rule *r = &rules.rules[q->target];
 	unsigned code, empty;
@@ -518,10 +518,10 @@ static int answered(struct question *q, const uint8_t *p, unsigned size, uint64_
 	names.preferred = q->resolver;
 	empty = code != 0 || reply.address_count == 0;
 	uint32_t seconds = empty ? reply.negative_ttl : reply.ttl, most = empty ? NEGATIVE_MAX : TTL_MAX;
-	settle(q, KNOWN, seconds < TTL_MIN ? TTL_MIN : seconds > most ? most : seconds, now);
+	settle_lookup(q, KNOWN, seconds < TTL_MIN ? TTL_MIN : seconds > most ? most : seconds, now);
 	return 1;
 }
-static long receive(const struct question *q, uint8_t *to, unsigned size)
+static long receive_reply(const struct question *q, uint8_t *to, unsigned size)
 {
 	long n;
 	do
@@ -533,14 +533,14 @@ static void read_datagrams(struct question *q, uint64_t now)
 {
 	static uint8_t packet[DATAGRAM_MAX];
 	for (int i = 0; i < 16; i++) {
-		long n = receive(q, packet, sizeof packet);
+		long n = receive_reply(q, packet, sizeof packet);
 		if (n == -RULES_EAGAIN)
 			return;
 		if (n < 0) {
 			give_up_resolver(q, now);
 			return;
 		}
-		if (answered(q, packet, (unsigned)n, now))
+		if (is_answer(q, packet, (unsigned)n, now))
 			return;
 	}
 }
@@ -563,11 +563,11 @@ static void read_stream(struct question *q, uint64_t now)
 			return;
 		}
 		if (q->have >= 2 && q->have == want) {
-			if (!answered(q, q->buffer + 2, want - 2, now))
+			if (!is_answer(q, q->buffer + 2, want - 2, now))
 				give_up_resolver(q, now);
 			return;
 		}
-		long n = receive(q, q->buffer + q->have, want - q->have);
+		long n = receive_reply(q, q->buffer + q->have, want - q->have);
 		if (n == -RULES_EAGAIN)
 			return;
 		if (n <= 0) {
@@ -633,7 +633,7 @@ int rules_tick(unsigned long long now_ms)
 		if (q->mode == UNUSED)
 			continue;
 		if (now_ms >= names.lookups[q->target][q->six].until)
-			settle(q, FAILED, 0, now_ms);
+			settle_lookup(q, FAILED, 0, now_ms);
 		else if (now_ms >= q->until)
 			try_again(q, now_ms);
 	}

@@ -238,7 +238,7 @@ static int valid_name(const uint8_t *name, unsigned length)
 	}
 	return label > 0;
 }
-static void copy_place(struct place *to, const uint8_t *from)
+static void load_place(struct place *to, const uint8_t *from)
 {
 	to->family = little16(from);
 	to->port = little16(from + 2);
@@ -246,7 +246,7 @@ static void copy_place(struct place *to, const uint8_t *from)
 	for (unsigned i = 0; i < 16; i++)
 		to->ip[i] = from[8 + i];
 }
-static int is_inet(int family) { return family == FAMILY_INET || family == FAMILY_INET6; }
+static int is_ip_family(int family) { return family == FAMILY_INET || family == FAMILY_INET6; }
 /* Bytes of the rule, or -errno. Its name goes to `name`. */
 static int load_rule(struct rule *r, const uint8_t *p, unsigned left, uint8_t *name)
 {
@@ -259,7 +259,7 @@ static int load_rule(struct rule *r, const uint8_t *p, unsigned left, uint8_t *n
 	r->bits = p[3];
 	r->first = little16(p + 4);
 	r->last = little16(p + 6);
-	copy_place(&place, p + 8);
+	load_place(&place, p + 8);
 	unsigned length = little16(p + 32), all = (34 + length + 3) & ~3u;
 	if (r->kind < KIND_ALL || r->kind > KIND_SUFFIX || r->deny > 1 || r->first > r->last || all > left)
 		return -RULES_EINVAL;
@@ -270,7 +270,7 @@ static int load_rule(struct rule *r, const uint8_t *p, unsigned left, uint8_t *n
 	if (r->kind == KIND_NAME || r->kind == KIND_SUFFIX ? !valid_name(p + 34, length) : length != 0)
 		return -RULES_EINVAL;
 	if (r->kind == KIND_PREFIX) {
-		if (!is_inet(place.family) || r->bits > (place.family == FAMILY_INET ? 32 : 128) || place.scope != 0)
+		if (!is_ip_family(place.family) || r->bits > (place.family == FAMILY_INET ? 32 : 128) || place.scope != 0)
 			return -RULES_EINVAL;
 		/* It would never be met: such addresses are IPv4's by then. */
 		if (place.family == FAMILY_INET6 && r->bits >= 96 && is_mapped(place.ip))
@@ -300,16 +300,16 @@ static int load_all(const uint8_t *file, unsigned size)
 		return -RULES_EINVAL;
 	for (unsigned i = 0; i < resolvers; i++, at += 24) {
 		struct place *r = &rules.resolvers[i];
-		copy_place(r, file + at);
-		if (!is_inet(r->family) || r->port == 0)
+		load_place(r, file + at);
+		if (!is_ip_family(r->family) || r->port == 0)
 			return -RULES_EINVAL;
 	}
 	for (unsigned i = 0; i < publications; i++, at += 28) {
 		struct publication *p = &rules.publications[i];
-		copy_place(&p->place, file + at);
+		load_place(&p->place, file + at);
 		p->protocol = little16(file + at + 24);
 		p->port = little16(file + at + 26);
-		if ((p->place.family != 0 && !is_inet(p->place.family)) || p->place.port == 0 || p->port == 0)
+		if ((p->place.family != 0 && !is_ip_family(p->place.family)) || p->place.port == 0 || p->port == 0)
 			return -RULES_EINVAL;
 		if (p->protocol != PROTOCOL_TCP && p->protocol != PROTOCOL_UDP)
 			return -RULES_EINVAL;
@@ -365,7 +365,7 @@ int rules_is_resolver(int protocol, const struct place *at)
 	return 0;
 }
 
-static int applies(const struct rule *r, int protocol, unsigned port)
+static int rule_applies(const struct rule *r, int protocol, unsigned port)
 {
 	if (r->protocol == PROTOCOL_ICMP)
 		return protocol == PROTOCOL_ICMP || protocol == PROTOCOL_ICMPV6;
@@ -375,13 +375,13 @@ static int applies(const struct rule *r, int protocol, unsigned port)
 		return 1;
 	return (protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP) && port >= r->first && port <= r->last;
 }
-static int is_named(const struct rule *r) { return r->kind == KIND_NAME || r->kind == KIND_SUFFIX; }
-static int covers(const struct rule *r, const struct ip_address *a)
+static int has_name(const struct rule *r) { return r->kind == KIND_NAME || r->kind == KIND_SUFFIX; }
+static int rule_covers(const struct rule *r, const struct ip_address *a)
 {
 	return r->kind == KIND_ALL || (r->kind == KIND_PREFIX && r->family == a->family && in_prefix(a->ip, r->ip, r->bits));
 }
 /* What must not be reached, although rules that name nothing in particular cover it: the reason, or 0. */
-static int guard(const struct ip_address *a, int protocol, unsigned port)
+static int guard_reason(const struct ip_address *a, int protocol, unsigned port)
 {
 	for (unsigned i = 0; i < GUARDED_COUNT; i++) {
 		const struct guarded *g = &guarded[i];
@@ -390,7 +390,7 @@ static int guard(const struct ip_address *a, int protocol, unsigned port)
 		int named = 0;
 		for (unsigned k = 0; k < rules.rule_count && !named; k++) {
 			const struct rule *r = &rules.rules[k];
-			named = !r->deny && r->kind == KIND_PREFIX && r->bits >= g->bits && applies(r, protocol, port) && covers(r, a);
+			named = !r->deny && r->kind == KIND_PREFIX && r->bits >= g->bits && rule_applies(r, protocol, port) && rule_covers(r, a);
 		}
 		if (!named)
 			return g->why;
@@ -415,13 +415,13 @@ int rules_egress(int protocol, const struct place *to, unsigned long long now_ms
 	int resolver = rules.allow_count > 0 && rules_is_resolver(protocol, to);
 	for (unsigned i = 0; i < rules.rule_count; i++) {
 		const struct rule *r = &rules.rules[i];
-		if (!r->deny || !applies(r, protocol, port))
+		if (!r->deny || !rule_applies(r, protocol, port))
 			continue;
 		if (resolver && !(r->kind == KIND_PREFIX && r->bits == (r->family == FAMILY_INET ? 32 : 128)))
 			continue;
 		for (unsigned f = 0; f < form_count; f++) {
 			int state = NAMES_READY;
-			int hit = is_named(r) ? names_know(r->target, &forms[f], now_ms) : covers(r, &forms[f]);
+			int hit = has_name(r) ? names_know(r->target, &forms[f], now_ms) : rule_covers(r, &forms[f]);
 			if (!hit && r->kind == KIND_NAME)
 				state = names_fresh(r->target, forms[f].family, now_ms);
 			if (hit || state == NAMES_FAILED) {
@@ -436,7 +436,7 @@ int rules_egress(int protocol, const struct place *to, unsigned long long now_ms
 		return VERDICT_ALLOW;
 	}
 	for (unsigned f = 0; f < form_count; f++) {
-		int why = guard(&forms[f], protocol, port);
+		int why = guard_reason(&forms[f], protocol, port);
 		if (why != 0) {
 			*rule = why;
 			return VERDICT_DENY;
@@ -445,8 +445,8 @@ int rules_egress(int protocol, const struct place *to, unsigned long long now_ms
 	int by_name = !never_by_name(&forms[0]);
 	for (unsigned i = 0; i < rules.rule_count && allowed == RULE_NONE; i++) {
 		const struct rule *r = &rules.rules[i];
-		if (!r->deny && applies(r, protocol, port) &&
-		    (is_named(r) ? by_name && names_know(r->target, &forms[0], now_ms) : covers(r, &forms[0])))
+		if (!r->deny && rule_applies(r, protocol, port) &&
+		    (has_name(r) ? by_name && names_know(r->target, &forms[0], now_ms) : rule_covers(r, &forms[0])))
 			allowed = (int)i;
 	}
 	if (allowed != RULE_NONE) {
@@ -456,7 +456,7 @@ int rules_egress(int protocol, const struct place *to, unsigned long long now_ms
 	undecided = 0;
 	for (unsigned i = 0; i < rules.rule_count && by_name; i++) {
 		const struct rule *r = &rules.rules[i];
-		if (r->deny || r->kind != KIND_NAME || !applies(r, protocol, port))
+		if (r->deny || r->kind != KIND_NAME || !rule_applies(r, protocol, port))
 			continue;
 		int state = names_fresh(r->target, forms[0].family, now_ms);
 		undecided |= state == NAMES_PENDING;
@@ -513,7 +513,7 @@ static int publish_at(const struct publication *p, struct place *at)
 int rules_publish(int protocol, struct place *at)
 {
 	int found = !(rules_flags & FLAG_PUBLISH);
-	if (!is_inet(at->family))
+	if (!is_ip_family(at->family))
 		return 0;
 	if (at->port == 0)
 		return 1;
