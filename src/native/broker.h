@@ -47,23 +47,30 @@ struct broker_request {
 
 enum {
 	ANSWER = 0,
-	ANSWER_ROUTES,  /* data: whole messages of rtnetlink, as they came; with the seq of NETWORK, or 0: a change */
-	ANSWER_REFUSAL, /* data: text for the log; seq 0 */
+	/*
+	 * data: whole messages of rtnetlink, as they came; with the seq of NETWORK, or 0: changes. Changes with a result of -ENOBUFS
+	 * and no data: some were lost, NETWORK is to be asked again.
+	 */
+	ANSWER_ROUTES,
+	ANSWER_REFUSAL, /* data: text for the log; seq 0; place: what was to be reached, or bound */
 };
 /* flags of an answer */
 enum { ANSWER_DESCRIPTOR = 1, ANSWER_RELAY = 2 };
 
 #define BROKER_ANSWER_DATA 32768
-struct broker_answer {
+struct broker_answer_head {
 	uint32_t seq; /* of the request; 0: unasked */
 	int32_t result;
 	uint16_t kind, flags;
 	struct place place; /* the socket's own address, where it has one */
 	uint32_t reserved[2];
 	uint32_t length; /* of data */
+};
+struct broker_answer {
+	struct broker_answer_head head;
 	uint8_t data[BROKER_ANSWER_DATA];
 };
-#define BROKER_ANSWER_HEAD offsetof(struct broker_answer, data)
+#define BROKER_ANSWER_HEAD sizeof(struct broker_answer_head)
 
 /*
  * A relay: the end of a SEQPACKET socket pair that stands for a datagram or raw socket of the broker's. Each message is the
@@ -75,7 +82,7 @@ enum { RELAY_ERROR = 0xffff };
 
 _Static_assert(sizeof(struct place) == 24, "layout of a place");
 _Static_assert(BROKER_REQUEST_HEAD == 56 && offsetof(struct broker_request, level) == 44, "layout of a request");
-_Static_assert(BROKER_ANSWER_HEAD == 48 && offsetof(struct broker_answer, length) == 44, "layout of an answer");
+_Static_assert(BROKER_ANSWER_HEAD == 48 && offsetof(struct broker_answer, data) == 48, "layout of an answer");
 
 /* pollfd, which has no header of its own without a libc. */
 struct pollfd_ {
