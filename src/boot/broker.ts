@@ -66,11 +66,12 @@ export class StartedBroker {
  * `warn`; where rules were asked for it is an error.
  */
 export function startBroker(
-  { network, outside, namespaces, cgroups }: SandboxOptions,
+  options: SandboxOptions,
   sandbox: LiveProcess,
   maySetIds: boolean,
   warn: (text: string) => void,
 ): StartedBroker | null {
+  const { network, outside, namespaces } = options;
   if (outside === null || network === "none") return null;
   const rules = rulesFile(encodeRules(outside));
   const open: number[] = [rules];
@@ -80,7 +81,7 @@ export function startBroker(
     const userns = own || !maySetIds ? namespaceOf(sandbox, "user", open) : -1;
     const netns = network === "sandbox" ? namespaceOf(sandbox, "net", open) : -1;
     const ids = idsOf(sandbox.pid, userns >= 0);
-    return start(rules, { userns, netns, own, ids }, cgroups, open);
+    return start(rules, { userns, netns, own, ids }, options, open);
   } catch (error) {
     if (outside.required || !(error instanceof RuntimeError)) throw error;
     warn(`${error.message}: the container has a loopback network only`);
@@ -102,7 +103,7 @@ interface Where {
 function start(
   rules: number,
   { userns, netns, own, ids }: Where,
-  cgroups: readonly string[],
+  { id, cgroups }: Pick<SandboxOptions, "id" | "cgroups">,
   open: number[],
 ): StartedBroker {
   const program = brokerFile();
@@ -110,9 +111,8 @@ function start(
   open.push(program);
   const out = new Int32Array(3);
   const procs = encodeCString(`${cgroups.map((directory) => `${directory}/cgroup.procs\0`).join("")}`);
-  const [uid, gid] = ids.map((id) => encodeCString(String(id))) as [Uint8Array, Uint8Array];
-  const flags = own ? LOOPBACK_UP : 0;
-  const result = startBrokerProcess(program, rules, userns, netns, uid, gid, procs, flags, out);
+  const words = encodeCString([`runts-broker: ${id}`, ...ids].join("\0"));
+  const result = startBrokerProcess(program, rules, userns, netns, words, procs, own ? LOOPBACK_UP : 0, out);
   if (result === 0) return new StartedBroker(out[0]!, out[1]!);
   const step = STEPS[out[2]!] ?? `(${out[2]})`;
   const why = result === -EPERM ? ": this user has no rights over it" : "";
