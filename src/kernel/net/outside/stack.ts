@@ -274,7 +274,8 @@ function findWay(view: View, ip: Ip, device: number): Way | number {
     case RTN_UNREACHABLE:
       return toldError(route) || -EHOSTUNREACH;
   }
-  const { gateway } = route;
+  // What goes to a group is handed to the link.
+  const gateway = typeof ip === "number" && isMulticast(ip) ? null : route.gateway;
   const source = route.source ?? sourceOn(view, route, ip);
   return { route, device: route.type === RTN_LOCAL ? LO : route.device, gateway, source };
 }
