@@ -6,15 +6,7 @@
  * come from the network stack; what would change it gives EPERM without CAP_NET_ADMIN, else EOPNOTSUPP, save for setting a
  * device up that is up. Gaps: queueing disciplines, bridges, address labels and the like: their dumps are empty.
  */
-import {
-  EADDRNOTAVAIL,
-  EAFNOSUPPORT,
-  EINVAL,
-  ENODEV,
-  ENOENT,
-  EOPNOTSUPP,
-  EPERM,
-} from "../../abi/errno.ts";
+import { EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM } from "../../abi/errno.ts";
 import { CAP_NET_ADMIN, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
 import { AF_INET, AF_INET6, AF_UNSPEC } from "../abi.ts";
