@@ -14,6 +14,7 @@ import { TcpState } from "./inet/tcp.ts";
 import { interfaceIoctl } from "./interfaces.ts";
 import { netlinkFamily } from "./netlink/netlink.ts";
 import { NetlinkPorts } from "./netlink/ports.ts";
+import { Broker } from "./outside/broker.ts";
 import type { Family, Socket } from "./socket.ts";
 import { LoopbackStack, type NetworkStack } from "./stack.ts";
 import { unixFamily } from "./unix/family.ts";
@@ -40,6 +41,9 @@ export class Network {
   /** Devices, addresses and routes. */
   stack: NetworkStack = new LoopbackStack();
 
+  /** Who makes sockets outside; null: there is no outside. It may be dead: then that is down. */
+  broker: Broker | null = null;
+
   /** Settings below /proc/sys/net that were written, by path below /proc/sys. */
   readonly sysctls = new Map<string, string>();
 
@@ -48,6 +52,15 @@ export class Network {
     this.registerFamily(AF_NETLINK, netlinkFamily);
     this.registerFamily(AF_INET, inetFamily(AF_INET));
     this.registerFamily(AF_INET6, inetFamily(AF_INET6));
+  }
+
+  /** The network outside is there: its broker listens at `socketFd`, which is taken over. */
+  useBroker(socketFd: number): void {
+    this.broker = new Broker(this.kernel, socketFd);
+  }
+  /** Is there an outside, and is it up? */
+  get outside(): boolean {
+    return this.broker?.alive === true;
   }
 
   /** No further socket can be made. */
@@ -94,4 +107,7 @@ export class Network {
   }
 }
 
-persistent("network", Network);
+persistent("network", Network, {
+  // It stays with its sandbox; a restored one is given another.
+  transient: { broker: () => null },
+});
