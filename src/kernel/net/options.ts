@@ -294,6 +294,11 @@ const OPTIONS: ReadonlyMap<number, Option> = new Map<number, Option>([
 ]);
 
 export function setOption(task: Task, socket: Socket, level: number, name: number, value: OptionValue): number {
+  const result = setAndKeep(task, socket, level, name, value);
+  return result < 0 ? result : socket.optionSet(level, name);
+}
+
+function setAndKeep(task: Task, socket: Socket, level: number, name: number, value: OptionValue): number {
   const own = socket.setOption(task, level, name, value);
   if (own !== null) return own;
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
