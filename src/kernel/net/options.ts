@@ -254,7 +254,9 @@ const OPTIONS: ReadonlyMap<number, Option> = new Map<number, Option>([
   timeLimit(SO_RCVTIMEO_NEW, true),
   timeLimit(SO_SNDTIMEO, false),
   timeLimit(SO_SNDTIMEO_NEW, false),
-  numeric(SO_BINDTOIFINDEX, (_socket, number) => (number < 0 || number > 1 ? -ENODEV : 0)),
+  numeric(SO_BINDTOIFINDEX, ({ kernel }, number) =>
+    number !== 0 && kernel.net.stack.deviceByIndex(number) === null ? -ENODEV : 0,
+  ),
   [SO_BINDTODEVICE, { get: boundDevice }],
   [SO_BSDCOMPAT, { set: () => 0, get: () => intOption(0) }],
   zeros(SO_INCOMING_NAPI_ID, 4),
@@ -297,6 +299,11 @@ export function setOption(task: Task, socket: Socket, level: number, name: numbe
   const own = socket.setOption(task, level, name, value);
   if (own !== null) return own;
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
+  const result = setSocketOption(task, socket, name, value);
+  return result === 0 ? socket.optionSet(task, level, name) : result;
+}
+
+function setSocketOption(task: Task, socket: Socket, name: number, value: OptionValue): number {
   if (name === SO_BINDTODEVICE) return bindToDevice(socket, value);
   if (value.length < 4) return -EINVAL;
   const number = value.int();
@@ -335,7 +342,7 @@ function setTimeout(socket: Socket, receive: boolean, value: OptionValue): numbe
   return 0;
 }
 
-/** There is one device, "lo"; an empty name takes the binding off. */
+/** An empty name takes the binding off. */
 function bindToDevice(socket: Socket, value: OptionValue): number {
   if (value.length < 0) return -EINVAL;
   const bytes = value.bytes(Math.min(value.length, 15));

@@ -143,6 +143,10 @@ export abstract class Socket extends File {
   getOption(_task: Task, _level: number, _name: number, _length: number): Uint8Array | number | null {
     return null;
   }
+  /** An option has been set: 0, or what the call gives instead. */
+  optionSet(_task: Task, _level: number, _name: number): number {
+    return 0;
+  }
   /** Credentials that a receiver is shown with a message (SO_PASSCRED), or null. */
   credsShown(_info: ReceiveInfo): Ucred | null {
     return null;

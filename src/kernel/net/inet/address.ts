@@ -38,6 +38,12 @@ export function parseAddress(addr: Uint8Array, family: number, mixed: boolean): 
   return { ip: ipFromBytes(addr, 8, 16), port: (addr[2]! << 8) | addr[3]! };
 }
 
+/** The device of a link-local address, 0 for none. */
+export function scopeOf(addr: Uint8Array): number {
+  if (familyOf(addr) !== AF_INET6 || addr.length < SIN6_SIZE) return 0;
+  return new DataView(addr.buffer, addr.byteOffset).getUint32(24, true);
+}
+
 /** The address of an endpoint as a socket of `family` shows it. */
 export function formatEndpoint(ip: Ip, port: number, family: number): Uint8Array {
   const bytes = new Uint8Array(family === AF_INET ? SIN_SIZE : SIN6_SIZE);
