@@ -1,6 +1,6 @@
 /*
  * Datagrams of sockets that the network broker made: a message with its address and control data, in and out, without
- * waiting; and the options of such sockets. All functions return -errno.
+ * waiting. Both functions return -errno.
  *
  * Descriptors never come or go this way: what a message brings along is closed, and control data of that kind is refused.
  */
@@ -71,15 +71,4 @@ int d_send(int fd, const void *buf, int n, struct datagram *in, int flags)
 	}
 	long r = sendmsg(fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 	return r < 0 ? -errno : (int)r;
-}
-
-int d_set_option(int fd, const void *value, int n, int level, int name)
-{
-	return setsockopt(fd, level, name, value, (socklen_t)n) < 0 ? -errno : 0;
-}
-/* The length of the value. */
-int d_get_option(int fd, void *value, int n, int level, int name)
-{
-	socklen_t length = (socklen_t)n;
-	return getsockopt(fd, level, name, value, &length) < 0 ? -errno : (int)length;
 }

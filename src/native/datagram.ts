@@ -4,8 +4,6 @@ import { bind, i32, pointer } from "./library.ts";
 const symbols = bind({
   d_receive: { args: [i32, pointer, i32, pointer, i32], returns: i32, sized: [1, 2] },
   d_send: { args: [i32, pointer, i32, pointer, i32], returns: i32, sized: [1, 2] },
-  d_set_option: { args: [i32, pointer, i32, i32, i32], returns: i32, sized: [1, 2] },
-  d_get_option: { args: [i32, pointer, i32, i32, i32], returns: i32, sized: [1, 2] },
 });
 
 /** What goes with the bytes of one datagram. */
@@ -83,9 +81,3 @@ export function sendDatagram(
   view.setUint32(4, used, true);
   return symbols.d_send(fd, bytes, length, record, flags);
 }
-
-export const setSocketOption = (fd: number, level: number, name: number, value: Uint8Array): number =>
-  symbols.d_set_option(fd, value, value.length, level, name);
-/** The length of the value. */
-export const getSocketOption = (fd: number, level: number, name: number, value: Uint8Array): number =>
-  symbols.d_get_option(fd, value, value.length, level, name);

@@ -57,6 +57,8 @@ export class Network {
   /** The network outside is there: its broker listens at `socketFd`, which is taken over. */
   useBroker(socketFd: number): void {
     this.broker = new Broker(this.kernel, socketFd);
+    // Listeners that were there before, as in a restored kernel.
+    for (const listeners of [...this.tcp.listeners.values()]) for (const socket of [...listeners]) socket.listenAgain();
   }
   /** Is there an outside, and is it up? */
   get outside(): boolean {

@@ -296,14 +296,14 @@ const OPTIONS: ReadonlyMap<number, Option> = new Map<number, Option>([
 ]);
 
 export function setOption(task: Task, socket: Socket, level: number, name: number, value: OptionValue): number {
+  const result = setAndKeep(task, socket, level, name, value);
+  return result < 0 ? result : socket.optionSet(level, name, task);
+}
+
+function setAndKeep(task: Task, socket: Socket, level: number, name: number, value: OptionValue): number {
   const own = socket.setOption(task, level, name, value);
   if (own !== null) return own;
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
-  const result = setSocketOption(task, socket, name, value);
-  return result === 0 ? socket.optionSet(task, level, name) : result;
-}
-
-function setSocketOption(task: Task, socket: Socket, name: number, value: OptionValue): number {
   if (name === SO_BINDTODEVICE) return bindToDevice(socket, value);
   if (value.length < 4) return -EINVAL;
   const number = value.int();

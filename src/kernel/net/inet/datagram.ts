@@ -119,17 +119,16 @@ export abstract class InetDatagramSocket extends InetSocket {
   protected abstract describe(from: Ip, info: ReceiveInfo): void;
 
   override setOption(task: Task, level: number, name: number, value: OptionValue): number | null {
-    const before = this.claim(task);
-    if (before !== undefined) return before;
-    if (GROUP_OPTIONS.get(level)?.has(name) === true && this.reachesOut && !(level === SOL_IPV6 && this.family !== AF_INET6))
-      return this.setGroup(task, level, name, value);
-    const result = super.setOption(task, level, name, value);
-    return result === 0 ? this.optionSet(task, level, name) : result;
+    const grouping = GROUP_OPTIONS.get(level)?.has(name) === true && (level === SOL_IP || this.family === AF_INET6);
+    if (!grouping || !this.reachesOut) return super.setOption(task, level, name, value);
+    return this.claim(task) ?? this.setGroup(task, level, name, value);
   }
 
   /** An option has another value: the socket outside gets it too. */
-  override optionSet(task: Task, level: number, name: number): number {
+  override optionSet(level: number, name: number, task: Task): number {
     const { outside } = this;
+    const before = this.claim(task);
+    if (before !== undefined) return before;
     const own = level === SOL_SOCKET ? (KEPT_AS.get(name) ?? name) : name;
     if (outside === null || !outside.open || !outside.shares(level, own)) return 0;
     return outside.begin(task, (finish) =>

@@ -7,15 +7,9 @@
  * host goes to whoever asked. Readiness comes from the host by edges and is remembered; `poll` asks the host before it says
  * that something is there.
  */
-import {
-  type ControlMessage,
-  type Envelope,
-  getSocketOption,
-  receiveDatagram,
-  sendDatagram,
-  setSocketOption,
-} from "../../../native/datagram.ts";
-import { closeFd, poll1 } from "../../../native/host.ts";
+import { type ControlMessage, type Envelope, receiveDatagram, sendDatagram } from "../../../native/datagram.ts";
+import { closeOfUser, ofUser } from "../../../native/guest-descriptors.ts";
+import { closeFd, getSocketOption, poll1, setSocketOption } from "../../../native/host.ts";
 import type { HostWatcher } from "../../../native/poller.ts";
 import {
   EADDRINUSE,
@@ -67,7 +61,6 @@ import { formatEndpoint } from "../inet/address.ts";
 import type { InetDatagramSocket } from "../inet/datagram.ts";
 import { ANY4, ANY6, type Ip, isAny } from "../inet/ip.ts";
 import { kept } from "../options.ts";
-import { intOption } from "../socket.ts";
 import {
   type Answer,
   IS_RELAY,
@@ -87,6 +80,8 @@ import {
   WITH_V6ONLY,
   writePlace,
 } from "./protocol.ts";
+import { scratch } from "./scratch.ts";
+import { hostTakes, hostValue } from "./socket-options.ts";
 
 const EPOLLET = 1 << 31;
 /** Family of a relay's message that is an error, no datagram. */
@@ -94,7 +89,6 @@ const RELAY_ERROR = 0xffff;
 const ERRNO_MAX = 4095;
 /** Room for any datagram, behind the place that a relay's messages begin with. */
 const ROOM = 65536;
-const scratch = new Uint8Array(PLACE_SIZE + ROOM);
 const scratchView = new DataView(scratch.buffer);
 const envelope: Envelope = { name: null, control: null, flags: 0 };
 const int = new Uint8Array(4);
@@ -275,7 +269,7 @@ export class OutsideDatagrams implements HostWatcher {
     else then(0);
   }
 
-  /** Binds it: 0 and where to, or -errno. With port 0, to one that `free` takes. */
+  /** Binds it: 0 and where to, or -errno. With port 0, to one that `free` takes; a published port may be another outside. */
   bind(ip: Ip, port: number, scope: number, free: (port: number) => boolean, then: (result: number, own: Place | null) => void): void {
     let tries = PORT_TRIES;
     const once = (): void =>
@@ -284,9 +278,9 @@ export class OutsideDatagrams implements HostWatcher {
         const fresh = this.fd < 0;
         this.askPlace(OP_BIND, ip, port, scope, (result, own) => {
           if (result < 0) return then(result, null);
-          if (own !== null && own.port !== 0 && !free(own.port)) {
+          if (port === 0 && own !== null && !free(own.port)) {
             this.drop();
-            if (port !== 0 || --tries === 0) return then(-EADDRINUSE, null);
+            if (--tries === 0) return then(-EADDRINUSE, null);
             return once();
           }
           if (fresh) this.applyAll(() => then(0, own));
@@ -322,7 +316,7 @@ export class OutsideDatagrams implements HostWatcher {
 
   /** Sets it here if this process may, else through the broker. */
   private set(level: number, name: number, data: Uint8Array, then: Finish): void {
-    const direct = this.relay ? -EPERM : setSocketOption(this.fd, level, name, data);
+    const direct = this.relay || !hostTakes(level, name) ? -EPERM : setSocketOption(this.fd, level, name, data, data.length);
     if (direct !== -EPERM) return then(direct);
     this.ask({ op: OP_OPTION, level, name, data }, then);
   }
@@ -336,17 +330,9 @@ export class OutsideDatagrams implements HostWatcher {
   /** The owner's value of a shared option, as the host takes it: name and bytes; null: as it is by default. */
   private valueOf(level: number, name: number): [name: number, value: Uint8Array] | null {
     const { owner } = this;
-    if (level !== SOL_SOCKET) {
-      const value = owner.optionValues?.get(level * 256 + name);
-      return value === undefined ? null : [name, value];
-    }
-    // The host doubles a size, as was done here.
-    if (name === SO_RCVBUF) return (owner.bufLock & 2) === 0 ? null : [name, intOption(owner.rcvbuf >>> 1)];
-    if (name === SO_SNDBUF) return (owner.bufLock & 1) === 0 ? null : [name, intOption(owner.sndbuf >>> 1)];
-    const value = owner.kept?.get(name);
-    if (value === undefined) return null;
-    if (name !== SO_BINDTOIFINDEX) return [name, intOption(value)];
-    const device = owner.kernel.net.stack.deviceByIndex(value);
+    const value = hostValue(owner, level, name);
+    if (value === null || name !== SO_BINDTOIFINDEX || level !== SOL_SOCKET) return value === null ? null : [name, value];
+    const device = owner.kernel.net.stack.deviceByIndex(kept(owner, name));
     return [SO_BINDTODEVICE, Buffer.from(`${device?.name ?? ""}\0`)];
   }
 
@@ -384,9 +370,10 @@ export class OutsideDatagrams implements HostWatcher {
 
   private adopt(fd: number, relay: boolean): void {
     if (this.fd >= 0) this.drop();
+    if (ofUser(this.owner.ownerUid, fd) < 0) return;
     const watched = this.owner.kernel.poller.watch(fd, POLLIN | POLLOUT | EPOLLET, this);
     if (watched < 0) {
-      closeFd(fd);
+      closeOfUser(fd);
       return;
     }
     this.fd = fd;
@@ -398,7 +385,7 @@ export class OutsideDatagrams implements HostWatcher {
   drop(): void {
     if (this.fd < 0) return;
     this.owner.kernel.poller.unwatch(this.fd);
-    closeFd(this.fd);
+    closeOfUser(this.fd);
     this.fd = -1;
     this.relay = false;
     this.ready = 0;
@@ -459,13 +446,13 @@ export class OutsideDatagrams implements HostWatcher {
     for (;;) {
       // A relay has no queue of errors: they come among the datagrams.
       if (this.fd < 0 || (this.relay && (flags & MSG_ERRQUEUE) !== 0)) return -EAGAIN;
-      const n = receiveDatagram(this.fd, scratch, scratch.length, (flags & (MSG_PEEK | MSG_ERRQUEUE)) | MSG_TRUNC, envelope);
+      const n = receiveDatagram(this.fd, scratch, PLACE_SIZE + ROOM, (flags & (MSG_PEEK | MSG_ERRQUEUE)) | MSG_TRUNC, envelope);
       if (n === -EINTR) continue;
       if (n < 0) {
         if (n === -EAGAIN) this.ready &= (flags & MSG_ERRQUEUE) !== 0 ? ~POLLERR : ~POLLIN;
         return this.relay && n === -ECONNRESET ? this.down() : n;
       }
-      const length = Math.min(n, scratch.length);
+      const length = Math.min(n, PLACE_SIZE + ROOM);
       return this.relay ? this.takeRelayed(length, flags) : this.arrival(length);
     }
   }
@@ -549,7 +536,7 @@ export class OutsideDatagrams implements HostWatcher {
   /** Takes the host's pending error: -errno, or 0. */
   takeError(): number {
     if (this.fd < 0 || this.relay || (this.ready & POLLERR) === 0) return 0;
-    const got = getSocketOption(this.fd, SOL_SOCKET, SO_ERROR, int);
+    const got = getSocketOption(this.fd, SOL_SOCKET, SO_ERROR, int, 4);
     const error = got === 4 ? new DataView(int.buffer).getInt32(0, true) : 0;
     if (error > 0 && error <= ERRNO_MAX) return -error;
     // Unless errors are queued, it is over.
@@ -560,7 +547,7 @@ export class OutsideDatagrams implements HostWatcher {
   /** An option's value as the host has it; -errno. */
   hostOption(level: number, name: number): Uint8Array | number {
     if (this.fd < 0 || this.relay) return -ENETDOWN;
-    const result = getSocketOption(this.fd, level, name, int);
+    const result = getSocketOption(this.fd, level, name, int, 4);
     return result < 0 ? result : int.slice();
   }
 }
