@@ -13,6 +13,7 @@ import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
 import { closeFd, fcntl, socketpair } from "../native/host.ts";
 import { launchProcess, openNetworkNamespace } from "../native/sandbox.ts";
 import { addContainer, restoreContainer } from "./add.ts";
+import { startBroker } from "./broker.ts";
 import { attach, Handle, startTimeOf } from "./handle.ts";
 import { checkLimits } from "./host-limits.ts";
 import { type Caller, caller, chooseIds, type Ids, mapText, mayRaiseLimits } from "./identity.ts";
@@ -58,7 +59,14 @@ async function launch(options: SandboxOptions): Promise<SandboxHandle> {
   const { pid, hasClock } = started;
   // Start times are in our time namespace's clock, not in the sandbox': only commands compare them.
   const handle = new Handle(ours, pid, startTimeOf(pid), true);
-  handle.launch(hasClock ? { ...options, clock: null } : options);
+  handle.launch({ ...options, outside: null, clock: hasClock ? null : options.clock });
+  try {
+    // While its runtime starts.
+    handle.broker = startBroker(options, handle, caller().maySetIds, (text) => handle.warnings.push(text));
+  } catch (error) {
+    await handle.kill();
+    throw error;
+  }
   return handle;
 }
 

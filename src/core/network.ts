@@ -1,15 +1,17 @@
-/**
- * What `--network` asks for. Today every sandbox has a network stack of its own with a loopback device; sockets of the
- * host are not passed through, so "host" is told so and gets the same.
- */
+/** Which network a container reaches: what `--network` and its spec say. */
 import type { Globals } from "./global-flags.ts";
-import type { Log } from "./log.ts";
 import type { SandboxOptions } from "./sandbox.ts";
+import type { Spec } from "./spec/schema.ts";
 
-export function chooseNetwork(globals: Globals, log: Log): SandboxOptions["network"] {
-  if (globals.network === "host")
-    log.warn(
-      "--network host: the host's sockets are not passed through yet; the guest has its own loopback network only",
-    );
-  return globals.network as SandboxOptions["network"];
+export type NetworkChoice = Pick<SandboxOptions, "network" | "outside">;
+
+/** That of a container: without a network namespace in its spec it is the caller's, as with runc. */
+export function chooseNetwork(globals: Globals, spec: Spec): NetworkChoice {
+  if (globals.network === "none") return { network: "none", outside: null };
+  const own = spec.linux?.namespaces?.some(({ type }) => type === "network") === true;
+  const shared = globals.network === "host" || !own;
+  return {
+    network: shared ? "host" : "sandbox",
+    outside: { egress: null, deny: null, publish: null, resolvers: [], shared, required: false },
+  };
 }

@@ -14,7 +14,6 @@ import { RuntimeError } from "../errors.ts";
 import { programError } from "../exec-error.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
 import type { Restoring } from "../image.ts";
-import { chooseNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
 import type { ContainerOptions, ExitStatus, SandboxHandle, SandboxLauncher, SandboxOptions } from "../sandbox.ts";
 import { exitCodeOf } from "../signals.ts";
@@ -115,7 +114,8 @@ async function runProgram(
   const options: SandboxOptions = {
     id: `do-${process.pid}`,
     platform,
-    network: chooseNetwork(globals, log),
+    network: "none",
+    outside: null,
     debug: globals.debug,
     strace: straceNames(globals["strace"]),
     debugLog: globals.debugLog ?? null,

@@ -414,7 +414,7 @@ export class Containers {
     const options: SandboxOptions = {
       id: metadata.id,
       platform: metadata.platform,
-      network: chooseNetwork(globals, this.context.log),
+      ...chooseNetwork(globals, metadata.spec),
       debug: globals.debug,
       strace: straceNames(globals["strace"]),
       // The container's standard error is its own: the kernel writes to it only when somebody wants to watch.
@@ -908,7 +908,15 @@ export class Containers {
     }
   }
 
-  // ---- ps, events ----
+  // ---- ps, events, port-forward ----
+
+  /** A connection to a running container's sandbox, for requests again and again; the caller's to close. */
+  async connect(text: string, verb: "port-forward"): Promise<{ container: Container; sandbox: SandboxHandle }> {
+    const container = this.get(text);
+    requireState(verb, container.id, container.status);
+    const sandbox = await this.explained(container.metadata, () => this.attachRunning(container));
+    return { container, sandbox };
+  }
 
   /** A request of the container's sandbox: for the methods that plugins add (`kernel.control`). */
   async request(text: string, method: string, params: unknown): Promise<unknown> {
