@@ -8,6 +8,7 @@ import type { Kernel } from "../kernel.ts";
 import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
+import type { InetDatagramSocket } from "./inet/datagram.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
 import { TcpState } from "./inet/tcp.ts";
@@ -36,6 +37,8 @@ export class Network {
   readonly tcpPorts = new PortTable();
   readonly udpPorts = new PortTable();
   readonly udpLitePorts = new PortTable();
+  /** All raw and ping sockets. */
+  readonly rawSockets = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
   /** Devices, addresses and routes. */
@@ -58,6 +61,8 @@ export class Network {
   useBroker(socketFd: number): void {
     this.broker = new Broker(this.kernel, socketFd);
     // Listeners that were there before, as in a restored kernel.
+    for (const table of [this.udpPorts, this.rawSockets])
+      for (const socket of [...table.all()]) (socket as InetDatagramSocket).renew();
     for (const listeners of [...this.tcp.listeners.values()]) for (const socket of [...listeners]) socket.listenAgain();
   }
   /** Is there an outside, and is it up? */
@@ -112,4 +117,5 @@ export class Network {
 persistent("network", Network, {
   // It stays with its sandbox; a restored one is given another.
   transient: { broker: () => null },
+  added: { rawSockets: () => new PortTable() },
 });

@@ -33,6 +33,7 @@ import type { ReceiveInfo } from "../socket.ts";
 import { InetSocket } from "./inet-socket.ts";
 import { type Ip, ipFromBytes, ipToBytes } from "./ip.ts";
 
+const IP_HDRINCL = 3;
 const IP_MTU = 14;
 const IPV6_MTU = 24;
 const IP_MULTICAST_IF = 32;
@@ -133,8 +134,9 @@ export abstract class InetDatagramSocket extends InetSocket {
     if (outside === null || !outside.open || !outside.shares(level, own)) return 0;
     return outside.begin(task, (finish) =>
       outside.apply(level, own, (result) => {
-        // What is about single datagrams is of no use to a relay, which says and takes none of it.
-        finish(own === SO_BINDTOIFINDEX && level === SOL_SOCKET ? result : 0);
+        // What a relay does not say of a datagram, or takes for one, is no reason to fail.
+        const strict = !outside.relay || (level === SOL_SOCKET ? own === SO_BINDTOIFINDEX : own === IP_HDRINCL);
+        finish(strict ? result : 0);
       }),
     );
   }

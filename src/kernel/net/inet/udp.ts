@@ -87,6 +87,9 @@ const IPV6_RECVTCLASS = 66;
 const IPV6_TCLASS = 67;
 const UDP_SEGMENT = 103;
 
+/** Ports below it are refused for want of a capability. */
+const UNPRIVILEGED_PORT = 1024;
+
 /** Flags of a send that mean something outside. */
 const PASSED = MSG_CONFIRM | MSG_DONTROUTE | MSG_MORE;
 
@@ -147,7 +150,9 @@ export class UdpSocket extends InetDatagramSocket {
     const { life } = this;
     return life.begin(task, (finish) =>
       life.bind(ip, port, scope, free, (result, own) => {
-        const here = result === -ENETDOWN || (isLoopback(ip) && (result === -EACCES || result === -EPERM));
+        // What the rules do not publish is heard here alone, as is loopback where that is the host's.
+        const refused = result === -EACCES || result === -EPERM;
+        const here = result === -ENETDOWN || (refused && (isLoopback(ip) || port >= UNPRIVILEGED_PORT));
         if (here) return finish(super.mayBind(ip) || isAny(ip) ? super.bindTo(task, ip, port, scope) : -EADDRNOTAVAIL);
         if (result < 0) return finish(result);
         this.outsideBound = true;
