@@ -47,7 +47,7 @@ int d_receive(int fd, void *buf, int n, struct datagram *out, int flags)
 	}
 	out->name_length = m.msg_namelen > sizeof out->name ? sizeof out->name : m.msg_namelen;
 	out->control_length = (uint32_t)m.msg_controllen;
-	out->flags = (uint32_t)m.msg_flags;
+	out->flags = (uint32_t)(m.msg_flags & ~MSG_CMSG_CLOEXEC);
 	return (int)r;
 }
 

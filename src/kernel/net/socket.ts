@@ -117,7 +117,7 @@ export abstract class Socket extends File {
   abstract bind(task: Task, addr: Uint8Array): number;
   abstract connect(task: Task, addr: Uint8Array, nonBlocking: boolean): number;
   /** A non-blocking connect has begun, and whoever may refuse it has spoken or taken long: what it gives. */
-  connectBegun(): number {
+  connectBegun(_task: Task, _addr: Uint8Array): number {
     return -EINPROGRESS;
   }
   /** Is it being asked elsewhere whether it may connect? */

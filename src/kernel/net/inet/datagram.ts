@@ -119,6 +119,11 @@ export abstract class InetDatagramSocket extends InetSocket {
   /** Adds what a relay does not say of a datagram: what its control messages would have said. */
   protected abstract describe(from: Ip, info: ReceiveInfo): void;
 
+  /** Its connecting waits for the broker's answer even if nothing else would wait. */
+  override connectBegun(task: Task, addr: Uint8Array): number {
+    return this.connect(task, addr, true);
+  }
+
   override setOption(task: Task, level: number, name: number, value: OptionValue): number | null {
     const grouping = GROUP_OPTIONS.get(level)?.has(name) === true && (level === SOL_IP || this.family === AF_INET6);
     if (!grouping || !this.reachesOut) return super.setOption(task, level, name, value);

@@ -190,7 +190,9 @@ export class UdpSocket extends InetDatagramSocket {
   }
 
   private connectOutside(ip: Ip, port: number, scope: number, then: (result: number) => void): void {
-    const connect = (): void =>
+    const connect = (): void => {
+      // What has come while its peer was here was not for it.
+      if (this.connected && !this.outsideConnected) this.life.drain();
       this.life.connect(ip, port, scope, (result, own) => {
         if (result < 0) return then(result);
         if (own !== null && isAny(this.localIp)) this.localIp = own.ip;
@@ -202,6 +204,7 @@ export class UdpSocket extends InetDatagramSocket {
         this.connected = true;
         then(0);
       });
+    };
     if (!this.hasPort) return connect();
     this.bindOutside((result) => (result < 0 ? then(result) : connect()));
   }
