@@ -69,6 +69,8 @@ export class Broker implements HostWatcher {
   alive = true;
   /** By sequence number; null: whoever asked does not want to know any more. */
   private readonly waiters = new Map<number, BrokerWaiter | null>();
+  /** What each has asked: closing thousands of sockets that ask must not look through all of them each time. */
+  private readonly asked = new Map<BrokerWaiter, number[]>();
   private readonly unsent: Unsent[] = [];
   private lastSeq = 0;
   private refusals = 0;
@@ -98,18 +100,32 @@ export class Broker implements HostWatcher {
     if (sent === -EAGAIN) {
       const copy = fd < 0 ? -1 : forGuest(dup(fd));
       if (fd >= 0 && copy < 0) return waiter.answered(failure(copy));
-      this.waiters.set(seq, waiter);
+      this.expect(seq, waiter);
       this.unsent.push({ bytes, fd: copy });
       if (this.unsent.length === 1) this.kernel.poller.watch(this.socket, POLLIN | POLLOUT, this);
     } else if (sent < 0) {
       this.drop(`it cannot be asked (errno ${-sent})`);
       waiter.answered(failure(-ENETDOWN));
-    } else this.waiters.set(seq, waiter);
+    } else this.expect(seq, waiter);
   }
 
   /** The waiter does not want its answers any more: descriptors that come with them are closed. */
   forget(waiter: BrokerWaiter): void {
-    for (const [seq, other] of this.waiters) if (other === waiter) this.waiters.set(seq, null);
+    for (const seq of this.asked.get(waiter) ?? []) this.waiters.set(seq, null);
+    this.asked.delete(waiter);
+  }
+  private expect(seq: number, waiter: BrokerWaiter): void {
+    this.waiters.set(seq, waiter);
+    const asked = this.asked.get(waiter);
+    if (asked === undefined) this.asked.set(waiter, [seq]);
+    else asked.push(seq);
+  }
+  private expected(seq: number, waiter: BrokerWaiter): void {
+    this.waiters.delete(seq);
+    const asked = this.asked.get(waiter);
+    if (asked === undefined) return;
+    if (asked.length > 1) asked.splice(asked.indexOf(seq), 1);
+    else this.asked.delete(waiter);
   }
 
   private nextSeq(): number {
@@ -180,10 +196,13 @@ export class Broker implements HostWatcher {
       if (fd >= 0) closeFd(fd);
       return this.drop("it answered what nobody had asked");
     }
-    this.waiters.delete(answer.seq);
     if (waiter === null) {
+      this.waiters.delete(answer.seq);
       if (fd >= 0) closeFd(fd);
-    } else if (fd < 0 && (answer.flags & HAS_DESCRIPTOR) !== 0) waiter.answered(failure(-ENFILE));
+      return;
+    }
+    this.expected(answer.seq, waiter);
+    if (fd < 0 && (answer.flags & HAS_DESCRIPTOR) !== 0) waiter.answered(failure(-ENFILE));
     else waiter.answered(answer);
   }
 
@@ -209,6 +228,7 @@ export class Broker implements HostWatcher {
     this.kernel.log.warn(`the network broker is gone, the network outside is down: ${why}`);
     const waiters = [...this.waiters.values()];
     this.waiters.clear();
+    this.asked.clear();
     for (const waiter of waiters) {
       try {
         waiter?.answered(failure(-ENETDOWN));
