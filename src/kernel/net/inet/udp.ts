@@ -7,6 +7,8 @@
  * which they came. Known gaps: without an outside no multicast or broadcast delivery; no error queue (IP_RECVERR) of what
  * stays here; a relay tells no time to live, and has no error queue.
  */
+
+import type { ControlMessage } from "../../../native/datagram.ts";
 import {
   EACCES,
   EADDRINUSE,
@@ -25,7 +27,6 @@ import {
   EPERM,
   EPIPE,
 } from "../../abi/errno.ts";
-import type { ControlMessage } from "../../../native/datagram.ts";
 import type { Kernel } from "../../kernel.ts";
 import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
@@ -59,9 +60,9 @@ import {
   SOL_UDP,
 } from "../abi.ts";
 import { kept } from "../options.ts";
+import type { Place } from "../outside/protocol.ts";
 import type { ReceiveInfo, SendInfo } from "../socket.ts";
 import { addTimestamp, arrivalTime } from "../timestamps.ts";
-import type { Place } from "../outside/protocol.ts";
 import { type Endpoint, familyOf, formatEndpoint, parseAddress, scopeOf } from "./address.ts";
 import { InetDatagramSocket } from "./datagram.ts";
 import { ANY4, type Ip, ipFromBytes, ipToBytes, isAny, isLoopback, isMulticast } from "./ip.ts";
@@ -224,7 +225,9 @@ export class UdpSocket extends InetDatagramSocket {
       again((result) => {
         if (result < 0) {
           this.error = -result;
-          this.kernel.log.warn(`network: a restored UDP socket has no port ${this.localPort} outside (errno ${-result})`);
+          this.kernel.log.warn(
+            `network: a restored UDP socket has no port ${this.localPort} outside (errno ${-result})`,
+          );
         }
         finish(result);
       }),

@@ -19,7 +19,7 @@ import { BLOCKED } from "../../syscall.ts";
 import { bind, getpeername, getsockname } from "../../syscalls/bind.ts";
 import { close } from "../../syscalls/close.ts";
 import { connect } from "../../syscalls/connect.ts";
-import { recvfrom, recvmsg as receiveMessage } from "../../syscalls/recvfrom.ts";
+import { recvmsg as receiveMessage, recvfrom } from "../../syscalls/recvfrom.ts";
 import { sendmsg as sendMessage, sendto } from "../../syscalls/sendto.ts";
 import { socket } from "../../syscalls/socket.ts";
 import { getsockopt, setsockopt } from "../../syscalls/sockopt.ts";
@@ -64,7 +64,10 @@ const SELF = "127.0.0.1";
 /** sockaddr_in or sockaddr_in6 of text; its length. */
 function address(kit: TaskKit, ip: string, port: number): number {
   if (!ip.includes(":")) {
-    kit.put(ADDR, Uint8Array.from([AF_INET, 0, port >> 8, port & 255, ...ip.split(".").map(Number), ...new Uint8Array(8)]));
+    kit.put(
+      ADDR,
+      Uint8Array.from([AF_INET, 0, port >> 8, port & 255, ...ip.split(".").map(Number), ...new Uint8Array(8)]),
+    );
     return 16;
   }
   const bytes = new Uint8Array(28);
@@ -611,7 +614,12 @@ describe("with a double of the broker", () => {
     const first = kit.call(bind, fd, ADDR, address(kit, "0.0.0.0", port));
     expect(first).toBe(BLOCKED);
     const request = double.next();
-    expect([request.op, request.family, request.type, request.place?.port]).toEqual([OP_BIND, AF_INET, SOCK_DGRAM, port]);
+    expect([request.op, request.family, request.type, request.place?.port]).toEqual([
+      OP_BIND,
+      AF_INET,
+      SOCK_DGRAM,
+      port,
+    ]);
     const relay = double.answer(request.seq, 0, port || 40000);
     expect(finish(kit, kit.task, bind, first)).toBe(0);
     return [fd, relay];

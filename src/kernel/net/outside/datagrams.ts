@@ -232,7 +232,12 @@ export class OutsideDatagrams implements HostWatcher {
   /** The same about a place; an IPv6 socket where the host has no IPv6 becomes one of IPv4, if that is what it is used for. */
   private askPlace(op: number, ip: Ip, port: number, scope: number, then: (result: number, own: Place | null) => void) {
     const flags = this.flags();
-    const place = (): Place => ({ family: this.family, ip: this.family === AF_INET && ip === ANY6 ? ANY4 : ip, port, scope });
+    const place = (): Place => ({
+      family: this.family,
+      ip: this.family === AF_INET && ip === ANY6 ? ANY4 : ip,
+      port,
+      scope,
+    });
     this.ask({ op, place: place(), flags }, (result, own) => {
       const narrow = result === -EAFNOSUPPORT && this.family === AF_INET6 && this.fd < 0 && !this.owner.v6only;
       if (!narrow || (typeof ip !== "number" && ip !== ANY6)) return then(result, own);
@@ -270,7 +275,13 @@ export class OutsideDatagrams implements HostWatcher {
   }
 
   /** Binds it: 0 and where to, or -errno. With port 0, to one that `free` takes; a published port may be another outside. */
-  bind(ip: Ip, port: number, scope: number, free: (port: number) => boolean, then: (result: number, own: Place | null) => void): void {
+  bind(
+    ip: Ip,
+    port: number,
+    scope: number,
+    free: (port: number) => boolean,
+    then: (result: number, own: Place | null) => void,
+  ): void {
     let tries = PORT_TRIES;
     const once = (): void =>
       this.prepared((prepared) => {
@@ -316,7 +327,8 @@ export class OutsideDatagrams implements HostWatcher {
 
   /** Sets it here if this process may, else through the broker. */
   private set(level: number, name: number, data: Uint8Array, then: Finish): void {
-    const direct = this.relay || !hostTakes(level, name) ? -EPERM : setSocketOption(this.fd, level, name, data, data.length);
+    const direct =
+      this.relay || !hostTakes(level, name) ? -EPERM : setSocketOption(this.fd, level, name, data, data.length);
     if (direct !== -EPERM) return then(direct);
     this.ask({ op: OP_OPTION, level, name, data }, then);
   }
@@ -331,7 +343,8 @@ export class OutsideDatagrams implements HostWatcher {
   private valueOf(level: number, name: number): [name: number, value: Uint8Array] | null {
     const { owner } = this;
     const value = hostValue(owner, level, name);
-    if (value === null || name !== SO_BINDTOIFINDEX || level !== SOL_SOCKET) return value === null ? null : [name, value];
+    if (value === null || name !== SO_BINDTOIFINDEX || level !== SOL_SOCKET)
+      return value === null ? null : [name, value];
     const device = owner.kernel.net.stack.deviceByIndex(kept(owner, name));
     return [SO_BINDTODEVICE, Buffer.from(`${device?.name ?? ""}\0`)];
   }
@@ -409,7 +422,7 @@ export class OutsideDatagrams implements HostWatcher {
   /** HostWatcher. */
   hostReady(_fd: number, events: number): void {
     // An end that is hung up has something to say: that it is.
-    const now = events & (POLLIN | POLLOUT | POLLERR) | ((events & POLLHUP) !== 0 ? POLLIN : 0);
+    const now = (events & (POLLIN | POLLOUT | POLLERR)) | ((events & POLLHUP) !== 0 ? POLLIN : 0);
     const writable = (now & ~this.ready & POLLOUT) !== 0;
     this.ready |= now;
     let mask = 0;
@@ -446,7 +459,13 @@ export class OutsideDatagrams implements HostWatcher {
     for (;;) {
       // A relay has no queue of errors: they come among the datagrams.
       if (this.fd < 0 || (this.relay && (flags & MSG_ERRQUEUE) !== 0)) return -EAGAIN;
-      const n = receiveDatagram(this.fd, scratch, PLACE_SIZE + ROOM, (flags & (MSG_PEEK | MSG_ERRQUEUE)) | MSG_TRUNC, envelope);
+      const n = receiveDatagram(
+        this.fd,
+        scratch,
+        PLACE_SIZE + ROOM,
+        (flags & (MSG_PEEK | MSG_ERRQUEUE)) | MSG_TRUNC,
+        envelope,
+      );
       if (n === -EINTR) continue;
       if (n < 0) {
         if (n === -EAGAIN) this.ready &= (flags & MSG_ERRQUEUE) !== 0 ? ~POLLERR : ~POLLIN;
@@ -492,7 +511,12 @@ export class OutsideDatagrams implements HostWatcher {
   }
 
   /** Sends what is in io, to where the socket is connected with `to` null: the count, -EAGAIN while there is no room. */
-  send(io: Io, flags: number, to: { ip: Ip; port: number; scope: number } | null, control: ControlMessage[] | null): number {
+  send(
+    io: Io,
+    flags: number,
+    to: { ip: Ip; port: number; scope: number } | null,
+    control: ControlMessage[] | null,
+  ): number {
     const length = io.remaining;
     if (length > ROOM) return -EMSGSIZE;
     const start = this.relay ? PLACE_SIZE : 0;
