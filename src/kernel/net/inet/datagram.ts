@@ -92,6 +92,8 @@ export abstract class InetDatagramSocket extends InetSocket {
   /** The socket outside has an address; it is connected. */
   outsideBound = false;
   outsideConnected = false;
+  /** Some call waits for the broker. */
+  waitsOutside = false;
   /** Groups joined outside, in order. */
   groups: GroupOption[] | null = null;
   /** connect(2) has named a peer. */
@@ -285,7 +287,17 @@ export abstract class InetDatagramSocket extends InetSocket {
 
 persistent("inet-datagram-socket", InetDatagramSocket, {
   transient: { outside: () => null },
-  added: { outsideBound: () => false, outsideConnected: () => false, groups: () => null, connected: () => false },
-  // Who waits for the broker that was asks the new one.
-  restored: (socket) => socket.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY),
+  added: {
+    outsideBound: () => false,
+    outsideConnected: () => false,
+    waitsOutside: () => false,
+    groups: () => null,
+    connected: () => false,
+  },
+  restored(socket) {
+    if (!socket.waitsOutside) return;
+    // Who waits for the broker that was asks the new one.
+    socket.waitsOutside = false;
+    socket.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
+  },
 });

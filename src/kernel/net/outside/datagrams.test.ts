@@ -24,9 +24,12 @@ import { sendmsg as sendMessage, sendto } from "../../syscalls/sendto.ts";
 import { socket } from "../../syscalls/socket.ts";
 import { getsockopt, setsockopt } from "../../syscalls/sockopt.ts";
 import { write } from "../../syscalls/write.ts";
+import { RUN_READY } from "../../task/task.ts";
 import { complete, finish, pump, TestNetwork } from "../../testing/outside-kit.ts";
+import { resaved } from "../../testing/saving.ts";
 import { MEMORY, TaskKit } from "../../testing/task-kit.ts";
 import { POLLERR, POLLIN, POLLOUT } from "../../vfs/file.ts";
+import { KernelIo } from "../../vfs/io.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -48,7 +51,9 @@ import {
   SOL_SOCKET,
   SOL_UDP,
 } from "../abi.ts";
+import type { InetDatagramSocket } from "../inet/datagram.ts";
 import { formatIp, type Ip, ipFromBytes, ipToBytes, LOOPBACK4, LOOPBACK6 } from "../inet/ip.ts";
+import { ReceiveInfo } from "../socket.ts";
 import { decodeRequest, encodeAnswer, HAS_DESCRIPTOR, IS_RELAY, OP_BIND, PLACE_SIZE, writePlace } from "./protocol.ts";
 
 const DATA = MEMORY;
@@ -475,6 +480,68 @@ describe("UDP outside, of sockets that were handed over", () => {
     expect(send(c, late, "x", ELSEWHERE, 9)).toBe(-ENETDOWN);
     closeAll(c);
     b.call(close, client);
+  });
+});
+
+describe("in a restored kernel", () => {
+  test("sockets outside are made anew: bound, connected, in their groups; raw ones too", () => {
+    const kit = outsider();
+    const other = outsider();
+    const [server, client, member] = [udp(kit), udp(kit), udp(kit)];
+    expect(bindTo(kit, server, "0.0.0.0", 5301)).toBe(0);
+    const peer = udp(other);
+    expect(bindTo(other, peer, SELF, 5302)).toBe(0);
+    expect(connectTo(kit, client, SELF, 5302)).toBe(0);
+    const port = portOf(kit, client);
+    expect(bindTo(kit, member, "0.0.0.0", 5303)).toBe(0);
+    expect(option(kit, member, SOL_IP, 35, 0xfa0000e0, 0x0100007f)).toBe(0);
+    const raw = complete(kit, socket, AF_INET, SOCK_RAW, IPPROTO_ICMP);
+    // One that had come, with the host's control messages, and before one from here.
+    expect(option(kit, server, SOL_IP, 12, 1)).toBe(0);
+    expect(send(other, peer, "before", SELF, 5301)).toBe(6);
+    expect(pump([kit], () => (poll(kit, server) & POLLIN) !== 0)).toBe(true);
+    const near = udp(kit);
+    expect(send(kit, near, "near", SELF, 5301)).toBe(4);
+    // One that waits for its answer.
+    const waiting = udp(kit);
+    const task = kit.thread();
+    expect(kit.callAs(task, bind, waiting, ADDR, address(kit, "0.0.0.0", 5304))).toBe(BLOCKED);
+
+    const fresh = resaved(kit.kernel, undefined, undefined, undefined, false);
+    closeAll(kit);
+    fresh.net.useBroker(network.broker());
+    const [restored, waiter] = [...fresh.tasks];
+    const files = restored!.files;
+    expect(waiter!.runState).toBe(RUN_READY);
+    const settle = (done: () => boolean): void => {
+      for (const until = Date.now() + 5000; !done() && Date.now() < until; ) fresh.poller.wait(5);
+      expect(done()).toBe(true);
+    };
+    const sockets = [server, client, member, raw].map((fd) => files.get(fd) as InetDatagramSocket);
+    settle(() => sockets.every(({ outside }) => outside?.open) && sockets[1]!.outsideConnected && sockets[0]!.outsideBound);
+    expect(sockets.map(({ error }) => error)).toEqual([0, 0, 0, 0]);
+    const buffer = new Uint8Array(100);
+    const receive = (at: number): string | number => {
+      const info = new ReceiveInfo();
+      const n = sockets[at]!.receive(restored!, new KernelIo(buffer), MSG_DONTWAIT, info);
+      const text = n < 0 ? n : Buffer.from(buffer.subarray(0, n)).toString();
+      if (text === "before") expect(info.control?.map(({ level, type }) => `${level}/${type}`)).toEqual(["0/2"]);
+      return text;
+    };
+    expect([receive(0), receive(0), receive(0)]).toEqual(["before", "near", -EAGAIN]);
+    expect(send(other, peer, "to the server", SELF, 5301)).toBe(13);
+    settle(() => (sockets[0]!.poll() & POLLIN) !== 0);
+    expect(receive(0)).toBe("to the server");
+    expect(send(other, peer, "to the client", SELF, port)).toBe(13);
+    settle(() => (sockets[1]!.poll() & POLLIN) !== 0);
+    expect(receive(1)).toBe("to the client");
+    expect(option(other, peer, SOL_IP, 32, 0x0100007f)).toBe(0);
+    expect(send(other, peer, "to the group", "224.0.0.250", 5303)).toBe(12);
+    settle(() => (sockets[2]!.poll() & POLLIN) !== 0);
+    expect(receive(2)).toBe("to the group");
+    for (const [, file] of [...files.entries()]) file.release();
+    fresh.net.broker?.close();
+    closeAll(other);
   });
 });
 

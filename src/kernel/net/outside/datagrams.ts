@@ -193,9 +193,11 @@ export class OutsideDatagrams implements HostWatcher {
     if (this.call !== null && this.call.result === null) return task === null ? -EAGAIN : this.wait(task);
     const call: Call = { task, result: null };
     this.call = call;
+    this.owner.waitsOutside = task !== null;
     steps((result) => {
       if (call.result !== null) return;
       call.result = result;
+      this.owner.waitsOutside = false;
       if (task === null) this.call = null;
       this.owner.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
     });
