@@ -46,6 +46,7 @@ import {
   SOL_IP,
   SOL_IPV6,
 } from "../abi.ts";
+import { countUdp } from "../counters.ts";
 import { kept } from "../options.ts";
 import type { ReceiveInfo, SendInfo } from "../socket.ts";
 import { addTimestamp, arrivalTime } from "../timestamps.ts";
@@ -202,11 +203,13 @@ export class UdpSocket extends InetSocket {
 
   private deliver(ip: Ip, port: number, datagram: Datagram): void {
     const { net } = this.kernel;
+    countUdp(net, datagram.data.length);
     const receiver = mostExact(this.ports.on(port) as Iterable<UdpSocket>, ip, ++net.tcp.spread, (socket) => {
       if (!socket.connected) return 1;
       return socket.remotePort === datagram.fromPort && socket.remoteIp === datagram.from ? 2 : 0;
     });
     if (receiver === null) {
+      net.counters.udpNoPort++;
       if (this.connected && this.remotePort === port && this.remoteIp === ip) {
         this.error = ECONNREFUSED;
         this.waiters.wake(ALL_EVENTS);
@@ -214,7 +217,11 @@ export class UdpSocket extends InetSocket {
       return;
     }
     const bytes = cost(datagram.data.length);
-    if (receiver.used > receiver.rcvbuf || net.buffersFull || (receiver.shutdownMask & RCV_SHUTDOWN) !== 0) return;
+    if (receiver.used > receiver.rcvbuf || net.buffersFull || (receiver.shutdownMask & RCV_SHUTDOWN) !== 0) {
+      net.counters.udpNoRoom++;
+      return;
+    }
+    net.counters.udpReceived++;
     datagram.arrived = arrivalTime(receiver);
     receiver.used += bytes;
     net.buffered += bytes;
