@@ -1019,6 +1019,9 @@ struct option {
 enum { PLAIN = 0, GROUP4, GROUP6, GROUP_REQUEST, SOURCE4 };
 static const struct option options[] = {
 	{ SOL_SOCKET_, SO_REUSEADDR_, PLAIN },
+	{ SOL_SOCKET_, 5, PLAIN },  /* DONTROUTE */
+	{ SOL_SOCKET_, 11, PLAIN }, /* NO_CHECK */
+	{ SOL_SOCKET_, 25, PLAIN }, /* BINDTODEVICE: addresses decide all the same */
 	{ SOL_SOCKET_, SO_REUSEPORT_, PLAIN },
 	{ SOL_SOCKET_, SO_BROADCAST_, PLAIN },
 	{ SOL_SOCKET_, SO_SNDBUF_, PLAIN },
@@ -1065,6 +1068,7 @@ static const struct option options[] = {
 	{ SOL_IPV6_, 66, PLAIN }, /* RECVTCLASS */
 	{ SOL_IPV6_, 67, PLAIN }, /* TCLASS */
 	{ SOL_IPV6_, 72, PLAIN }, /* ADDR_PREFERENCES */
+	{ SOL_IPV6_, 78, PLAIN }, /* FREEBIND */
 	{ SOL_ICMPV6_, 1, PLAIN }, /* ICMP6_FILTER */
 	{ SOL_RAW_, 1, PLAIN },    /* ICMP_FILTER */
 };
@@ -1090,6 +1094,8 @@ static int may_join(const struct broker_request *q, int kind)
 		memcpy(group.ip, q->data, size);
 	}
 	group.port = 0;
+	if (group.family == FAMILY_NONE)
+		return 0;
 	if (rules_egress(PROTOCOL_UDP, &group, now_ms(), &rule) == VERDICT_ALLOW)
 		return 1;
 	refused("multicast group", PROTOCOL_UDP, &group, rule);
@@ -1149,6 +1155,7 @@ static int came_subject(int fd, struct subject *s)
 	return 0;
 }
 
+static int is_place(const struct place *place) { return place->family == FAMILY_INET || place->family == FAMILY_INET6; }
 static int do_bind(const struct broker_request *q, const struct subject *s)
 {
 	union sockaddress address;
@@ -1231,6 +1238,11 @@ static void serve(const struct broker_request *q, int fd)
 		return;
 	case BROKER_BIND:
 	case BROKER_CONNECT:
+		if (!is_place(&q->place)) {
+			r = -EAFNOSUPPORT_;
+			break;
+		}
+		/* Fall through. */
 	case BROKER_OPEN:
 		made = fd < 0;
 		r = q->op == BROKER_OPEN && !made ? -EINVAL_ : made ? make_subject(q, &s, &relay_end) : came_subject(fd, &s);
@@ -1377,9 +1389,10 @@ static void leave_root(void)
 	if (call5(__NR_move_mount, mount, (long)"", AT_FDCWD_, (long)"/", 4 /* F_EMPTY_PATH */) == 0 && call3(__NR_fchdir, mount, 0, 0) == 0 &&
 	    call3(__NR_pivot_root, (long)".", (long)".", 0) == 0)
 		call3(__NR_umount2, (long)".", MNT_DETACH_, 0);
-	else if (call3(__NR_fchdir, mount, 0, 0) < 0 || call3(__NR_chroot, (long)".", 0, 0) < 0)
-		return;
+	else if (call3(__NR_fchdir, mount, 0, 0) == 0)
+		call3(__NR_chroot, (long)".", 0, 0);
 	call3(__NR_chdir, (long)"/", 0, 0);
+	close_fd((int)mount);
 }
 
 enum { PR_SET_DUMPABLE_ = 4, PR_SET_KEEPCAPS_ = 8, PR_SET_NAME_ = 15, PR_CAPBSET_READ_ = 23, PR_CAPBSET_DROP_ = 24, PR_SET_SECCOMP_ = 22, PR_SET_SECUREBITS_ = 28, PR_SET_NO_NEW_PRIVS_ = 38, PR_CAP_AMBIENT_ = 47 };

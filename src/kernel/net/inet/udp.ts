@@ -59,6 +59,7 @@ import {
   SOL_IPV6,
   SOL_UDP,
 } from "../abi.ts";
+import { countUdp } from "../counters.ts";
 import { kept } from "../options.ts";
 import type { Place } from "../outside/protocol.ts";
 import type { ReceiveInfo, SendInfo } from "../socket.ts";
@@ -409,9 +410,11 @@ export class UdpSocket extends InetDatagramSocket {
 
   private deliver(ip: Ip, port: number, datagram: Datagram): void {
     const { net } = this.kernel;
+    countUdp(net, datagram.data.length);
     net.tcp.spread++;
     const receiver = this.receiver(ip, port, datagram.from, datagram.fromPort);
     if (receiver === null) {
+      net.counters.udpNoPort++;
       if (this.connected && this.remotePort === port && this.remoteIp === ip) {
         this.error = ECONNREFUSED;
         this.waiters.wake(ALL_EVENTS);
@@ -420,7 +423,11 @@ export class UdpSocket extends InetDatagramSocket {
     }
     // What came from outside before comes before.
     if (receiver.outside !== null) receiver.gatherOutside();
-    if (!receiver.hasRoom || (receiver.shutdownMask & RCV_SHUTDOWN) !== 0) return;
+    if (!receiver.hasRoom || (receiver.shutdownMask & RCV_SHUTDOWN) !== 0) {
+      net.counters.udpNoRoom++;
+      return;
+    }
+    net.counters.udpReceived++;
     receiver.push(datagram);
     receiver.waiters.wake(CAN_READ);
   }
