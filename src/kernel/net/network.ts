@@ -75,7 +75,7 @@ export class Network {
   /** The network outside is there: its broker listens at `socketFd`, which is taken over. */
   useBroker(socketFd: number): void {
     this.broker = new Broker(this.kernel, socketFd);
-    // Listeners that were there before, as in a restored kernel.
+    // Sockets that were there before, as in a restored kernel.
     for (const table of [this.udpPorts, this.rawSockets])
       for (const socket of [...table.all()]) (socket as InetDatagramSocket).renew();
     for (const listeners of [...this.tcp.listeners.values()]) for (const socket of [...listeners]) socket.listenAgain();
