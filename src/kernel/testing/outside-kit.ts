@@ -3,7 +3,7 @@
  * loopback device is. Two kits with a broker each reach each other there, as two sandboxes on one host do.
  */
 import { closeSync, openSync } from "node:fs";
-import { encodeRules } from "../../boot/rules.ts";
+import { encodeRules } from "../../core/network.ts";
 import { closeFd, poll1, pwrite, waitChild } from "../../native/host.ts";
 import { brokerFile, memoryFile } from "../../native/host-calls.ts";
 import { startBrokerProcess } from "../../native/network.ts";
