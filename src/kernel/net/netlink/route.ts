@@ -19,7 +19,7 @@ import {
 import { CAP_NET_ADMIN, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
 import { AF_INET, AF_INET6, AF_UNSPEC } from "../abi.ts";
-import { ANY4, ANY6, type Ip, ipFromBytes, isAny } from "../inet/ip.ts";
+import { ANY4, ANY6, type Ip, ipFromBytes, isAny, isMulticast } from "../inet/ip.ts";
 import type { Network } from "../network.ts";
 import type { Change } from "../outside/rtnetlink.ts";
 import {
@@ -77,6 +77,8 @@ const RTM_F_LOOKUP_TABLE = 0x1000;
 const RTM_F_FIB_MATCH = 0x2000;
 const RTCF_LOCAL = 0x80000000;
 const RTCF_BROADCAST = 0x10000000;
+const RTCF_MULTICAST = 0x20000000;
+const RTN_MULTICAST = 5;
 const NTF_PROXY = 8;
 const SKIP_STATISTICS = 8;
 
@@ -333,12 +335,14 @@ function writeWay(out: MessageWriter, way: Way, { ip, from, table, mark, uid }: 
   const size = v4 ? 4 : 16;
   let flags = v4 ? RTM_F_CLONED : 0;
   if (v4 && route.type === RTN_LOCAL) flags |= RTCF_LOCAL;
-  if (v4 && route.type === RTN_BROADCAST) flags |= RTCF_BROADCAST;
+  if (v4 && route.type === RTN_BROADCAST) flags |= RTCF_LOCAL | RTCF_BROADCAST;
+  const toGroup = v4 && isMulticast(ip);
+  if (toGroup) flags |= RTCF_LOCAL | RTCF_MULTICAST;
   const shownFrom = v4 ? from : (from ?? ANY6);
   out
     .u8(route.family, 8 * size, shownFrom === null ? 0 : 8 * size, 0)
-    .u8(table < 256 ? table : 252, v4 ? 0 : (route.protocol ?? 2), 0, route.type)
-    .u32(flags)
+    .u8(table < 256 ? table : 252, v4 ? 0 : (route.protocol ?? 2), 0, toGroup ? RTN_MULTICAST : route.type)
+    .u32(flags >>> 0)
     .attribute32(15, table)
     .attribute(1, ipBytes(ip, size));
   if (shownFrom !== null) out.attribute(2, ipBytes(shownFrom, size));

@@ -109,14 +109,19 @@ export class OutsideStack implements NetworkStack {
     // Their last word on anything is at least as new as what was asked for.
     for (const bytes of this.meanwhile) for (const message of messagesIn(bytes)) applyMessage(incoming, message);
     this.stale = this.meanwhileBytes >= MEANWHILE_MAX;
-    this.incoming = null;
-    this.meanwhile = [];
-    this.meanwhileBytes = 0;
+    this.forgetIncoming();
     const changes = differences(this.tables, incoming);
     this.tables = incoming;
     this.complete = true;
     this.view = null;
     return changes;
+  }
+
+  /** What was asked for does not come, or not all of it. */
+  forgetIncoming(): void {
+    this.incoming = null;
+    this.meanwhile = [];
+    this.meanwhileBytes = 0;
   }
 
   private get now(): View {
@@ -269,7 +274,8 @@ function findWay(view: View, ip: Ip, device: number): Way | number {
     case RTN_UNREACHABLE:
       return toldError(route) || -EHOSTUNREACH;
   }
-  const { gateway } = route;
+  // What goes to a group is handed to the link.
+  const gateway = typeof ip === "number" && isMulticast(ip) ? null : route.gateway;
   const source = route.source ?? sourceOn(view, route, ip);
   return { route, device: route.type === RTN_LOCAL ? LO : route.device, gateway, source };
 }
