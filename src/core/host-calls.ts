@@ -37,6 +37,10 @@ export interface HostCalls {
    * array and the descriptors must stay until then, or until the process ends.
    */
   copy(from: number, to: number, done: Int32Array): number;
+  /** A copy of the descriptor, close-on-exec: its number. */
+  dup(fd: number): number;
+  /** dup2(2): `to` becomes a copy of `fd`, also for who is reading or writing there. */
+  dupTo(fd: number, to: number): number;
   /** kill(2) of that process, and of no later one with its number: -ESRCH when it is gone. */
   signalProcess(process: ProcessRef, signal: number): number;
 }

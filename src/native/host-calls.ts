@@ -4,6 +4,8 @@ import type { ProcessRef } from "../core/sandbox.ts";
 import { enterStub, openerStub, waiterStub } from "../generated/native-blobs.ts";
 import {
   closeFd,
+  dup,
+  dupTo,
   fchownat,
   flock,
   ioctl,
@@ -156,6 +158,8 @@ export const hostCalls: HostCalls = {
   socketPair: (out) => socketpair(SOCK_STREAM, out),
   joinNamespace: (fd) => symbols.cm_setns(fd),
   copy: (from, to, done) => symbols.cm_copy(from, to, done),
+  dup,
+  dupTo,
   spawnWaiter,
   signalProcess,
 };

@@ -8,6 +8,7 @@ import type { Kernel } from "../kernel.ts";
 import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
+import { Asking } from "./hooks.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
 import { TcpState } from "./inet/tcp.ts";
@@ -37,6 +38,8 @@ export class Network {
   readonly udpLitePorts = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
+  /** What plugins are being asked about. */
+  readonly asking = new Asking();
   /** Devices, addresses and routes. */
   stack: NetworkStack = new LoopbackStack();
 
@@ -94,4 +97,4 @@ export class Network {
   }
 }
 
-persistent("network", Network);
+persistent("network", Network, { added: { asking: () => new Asking() } });

@@ -16,6 +16,11 @@ export const connect = syscall("connect", { fd, addr: inAddress("addrlen"), addr
   const addr = readAddress(task, call.addr, call.addrlen);
   if (typeof addr === "number") return addr;
   if (addr.length < 2) return -EINVAL;
+  const { networkHooks } = task.kernel;
+  if (networkHooks !== null) {
+    const verdict = networkHooks.connect(task, socket, addr);
+    if (verdict !== 0) return verdict;
+  }
   const result = socket.connect(task, addr, socket.nonBlocking);
   if ((result !== -EAGAIN && result !== -EINPROGRESS) || socket.nonBlocking) return result;
   const waited = waitForFile(task, socket, WRITE_EVENTS, socket.writeTimeoutNs);
