@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readReply, ResolvedNames } from "./names.ts";
+import { ResolvedNames, readReply } from "./names.ts";
 
 const label = (text: string): number[] => text.split(".").flatMap((each) => [each.length, ...Buffer.from(each)]);
 /** A reply about `name` with records of [type, data]. */
@@ -16,7 +16,10 @@ test("addresses of both families, through an alias", () => {
     [1, [192, 0, 2, 1]],
     [28, v6],
   ]);
-  expect(readReply(bytes)).toEqual({ name: "some.example", addresses: [0xc0000201, "20010db8000000000000000000000001"] });
+  expect(readReply(bytes)).toEqual({
+    name: "some.example",
+    addresses: [0xc0000201, "20010db8000000000000000000000001"],
+  });
 });
 
 test("what is no such reply tells nothing, wherever it ends", () => {

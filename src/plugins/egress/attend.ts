@@ -101,17 +101,21 @@ class Desk {
   private askCommand(path: string, question: Question): Promise<Reply> {
     const { promise, resolve } = Promise.withResolvers<Reply>();
     const deny = (by: string) => resolve({ allow: false, always: false, by });
-    const child = spawn(path, [], { stdio: ["pipe", "pipe", "inherit"], timeout: question.ms, killSignal: "SIGKILL" });
+    // In a group of its own: with it goes what it has started.
+    const child = spawn(path, [], { stdio: ["pipe", "pipe", "inherit"], detached: true });
+    const timer = setTimeout(() => endGroup(child.pid), question.ms);
     let output = "";
     child.stdout.setEncoding("utf8");
     child.stdout.on("data", (text: string) => {
       if (output.length < OUTPUT_MAX) output += text;
     });
     child.on("error", (error) => {
+      clearTimeout(timer);
       this.warn(question, error);
       deny("the command cannot be run");
     });
     child.on("close", (code, signal) => {
+      clearTimeout(timer);
       const reply = signal === null ? readReply(code ?? 1, output.trim()) : null;
       if (reply !== null) return resolve({ ...reply, by: "the command" });
       const what = signal === null ? `exit status ${code}, "${output.trim().slice(0, 60)}"` : signal;
@@ -127,6 +131,14 @@ class Desk {
   private warn(question: Question, error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
     this.who.log.warn(`egress: ${placeText(question)}: ${reason}`);
+  }
+}
+
+function endGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, "SIGKILL");
+  } catch {
+    // It is gone.
   }
 }
 
