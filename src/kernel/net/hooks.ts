@@ -197,6 +197,8 @@ export class NetworkHooks {
       return 0;
     }
     if (!socket.mayConnect) return 0;
+    // What was asked before was about a connect that has been given up.
+    asking.connects.delete(socket);
     const stream = socket.sockType === SOCK_STREAM;
     const to = parseAddress(addr, socket.family, !stream && socket.family === AF_INET6);
     // What makes no sense the socket refuses by itself.
