@@ -9,6 +9,7 @@ import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
 import { newCounters } from "./counters.ts";
+import { Asking } from "./hooks.ts";
 import type { InetDatagramSocket } from "./inet/datagram.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
@@ -48,6 +49,8 @@ export class Network {
   readonly rawSockets = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
+  /** What plugins are being asked about. */
+  readonly asking = new Asking();
   /** Netlink sockets that listen to groups. */
   readonly netlinkListeners = new Set<NetlinkSocket>();
   /** Devices, addresses and routes: of the sandbox alone, until everything is known of those outside. */
@@ -169,5 +172,10 @@ export class Network {
 persistent("network", Network, {
   // The broker stays with its sandbox; a restored one is given another, which tells of what is outside there.
   transient: { broker: () => null, asker: () => null, outsideStack: () => null, askedRoutes: () => 0 },
-  added: { counters: () => newCounters(), netlinkListeners: () => new Set(), rawSockets: () => new PortTable() },
+  added: {
+    asking: () => new Asking(),
+    counters: () => newCounters(),
+    netlinkListeners: () => new Set(),
+    rawSockets: () => new PortTable(),
+  },
 });
