@@ -9,6 +9,8 @@ import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
 import { newCounters } from "./counters.ts";
+import { Asking } from "./hooks.ts";
+import type { InetDatagramSocket } from "./inet/datagram.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
 import { TcpState } from "./inet/tcp.ts";
@@ -43,8 +45,12 @@ export class Network {
   readonly tcpPorts = new PortTable();
   readonly udpPorts = new PortTable();
   readonly udpLitePorts = new PortTable();
+  /** All raw and ping sockets. */
+  readonly rawSockets = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
+  /** What plugins are being asked about. */
+  readonly asking = new Asking();
   /** Netlink sockets that listen to groups. */
   readonly netlinkListeners = new Set<NetlinkSocket>();
   /** Devices, addresses and routes: of the sandbox alone, until everything is known of those outside. */
@@ -76,7 +82,9 @@ export class Network {
     this.broker.onRoutes = (bytes) => this.routesCame(bytes);
     this.asker = new RouteAsker(this, this.broker);
     this.outsideStack = null;
-    // Listeners that were there before, as in a restored kernel.
+    // Sockets that were there before, as in a restored kernel.
+    for (const table of [this.udpPorts, this.rawSockets])
+      for (const socket of [...table.all()]) (socket as InetDatagramSocket).renew();
     for (const listeners of [...this.tcp.listeners.values()]) for (const socket of [...listeners]) socket.listenAgain();
   }
   /** Is there an outside, and is it up? */
@@ -164,5 +172,10 @@ export class Network {
 persistent("network", Network, {
   // The broker stays with its sandbox; a restored one is given another, which tells of what is outside there.
   transient: { broker: () => null, asker: () => null, outsideStack: () => null, askedRoutes: () => 0 },
-  added: { counters: () => newCounters(), netlinkListeners: () => new Set() },
+  added: {
+    asking: () => new Asking(),
+    counters: () => newCounters(),
+    netlinkListeners: () => new Set(),
+    rawSockets: () => new PortTable(),
+  },
 });

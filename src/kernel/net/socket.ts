@@ -108,6 +108,7 @@ export abstract class Socket extends File {
   override onRelease(): void {
     super.onRelease();
     this.kernel.net.sockets--;
+    this.kernel.net.asking.forget(this);
   }
 
   override description(): string {
@@ -117,7 +118,7 @@ export abstract class Socket extends File {
   abstract bind(task: Task, addr: Uint8Array): number;
   abstract connect(task: Task, addr: Uint8Array, nonBlocking: boolean): number;
   /** A non-blocking connect has begun, and whoever may refuse it has spoken or taken long: what it gives. */
-  connectBegun(): number {
+  connectBegun(_task: Task, _addr: Uint8Array): number {
     return -EINPROGRESS;
   }
   /** Is it being asked elsewhere whether it may connect? */
@@ -152,8 +153,8 @@ export abstract class Socket extends File {
   getOption(_task: Task, _level: number, _name: number, _length: number): Uint8Array | number | null {
     return null;
   }
-  /** An option has been set and kept: 0, or -errno where something else would not have it. */
-  optionSet(_level: number, _name: number): number {
+  /** An option has been set and kept: 0, -errno where something else would not have it, or what waiting for that gives. */
+  optionSet(_level: number, _name: number, _task: Task): number {
     return 0;
   }
   /** Credentials that a receiver is shown with a message (SO_PASSCRED), or null. */
@@ -175,10 +176,17 @@ export abstract class Socket extends File {
   }
 
   override read(task: Task, io: Io): number {
-    return io.remaining === 0 ? 0 : this.receive(task, io, 0, null);
+    if (io.remaining === 0) return 0;
+    const { networkHooks } = this.kernel;
+    return networkHooks === null ? this.receive(task, io, 0, null) : networkHooks.receive(task, this, io, 0, null);
   }
 
   override write(task: Task, io: Io): number {
+    const { networkHooks } = this.kernel;
+    if (networkHooks !== null) {
+      const verdict = networkHooks.send(task, this, 0, null);
+      if (verdict !== 0) return verdict;
+    }
     return this.send(task, io, this.sockType === SOCK_SEQPACKET ? MSG_EOR : 0, null);
   }
 

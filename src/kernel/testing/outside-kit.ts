@@ -3,7 +3,7 @@
  * loopback device is. Two kits with a broker each reach each other there, as two sandboxes on one host do.
  */
 import { closeSync, openSync } from "node:fs";
-import { encodeRules } from "../../boot/rules.ts";
+import { encodeRules } from "../../core/network.ts";
 import { closeFd, poll1, pwrite, waitChild } from "../../native/host.ts";
 import { brokerFile, memoryFile } from "../../native/host-calls.ts";
 import { startBrokerProcess } from "../../native/network.ts";
@@ -15,7 +15,9 @@ import { POLLIN } from "../vfs/file.ts";
 import type { TaskKit } from "./task-kit.ts";
 
 const LOOPBACK_UP = 1;
-const ALL = { egress: null, deny: null, publish: null, resolvers: [], shared: false, required: true };
+/** Name, user and group of a broker. */
+const WORDS = encodeCString("runts-broker: test\0" + "0\0" + "0");
+const ALL = { egress: "all,raw", deny: null, publish: null, resolvers: [], shared: false, required: true };
 
 export class TestNetwork {
   private readonly holder = Bun.spawn(
@@ -35,17 +37,16 @@ export class TestNetwork {
     return this;
   }
 
-  /** Starts a broker: its socket's other end. */
-  broker(): number {
+  /** Starts a broker with these rules: its socket's other end. */
+  broker(bytes = encodeRules(ALL)): number {
     const { pid } = this.holder;
     const rules = memoryFile("rules");
-    const bytes = encodeRules(ALL);
     pwrite(rules, bytes, bytes.length, 0);
     const program = brokerFile();
     const user = openSync(`/proc/${pid}/ns/user`, "r");
     const net = openSync(`/proc/${pid}/ns/net`, "r");
     const out = new Int32Array(3);
-    const result = startBrokerProcess(program, rules, user, net, encodeCString(""), LOOPBACK_UP, out);
+    const result = startBrokerProcess(program, rules, user, net, WORDS, encodeCString(""), LOOPBACK_UP, out);
     for (const fd of [user, net]) closeSync(fd);
     closeFd(rules);
     closeFd(program);
