@@ -6,16 +6,18 @@
  * Nobody waits for the broker or keeps its number: it ends when nobody has the other end, be it that the sandbox is gone, or
  * this command before it could send it. It is in the container's cgroups, and in no pid namespace of the sandbox's.
  */
-import { closeSync, openSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import { RuntimeError } from "../core/errors.ts";
+import { encodeRules } from "../core/network.ts";
 import type { SandboxHandle, SandboxOptions } from "../core/sandbox.ts";
 import { encodeCString } from "../kernel/abi/bytes.ts";
 import { EPERM, errnoName } from "../kernel/abi/errno.ts";
 import { closeFd, pwrite, waitChild } from "../native/host.ts";
 import { brokerFile, memoryFile } from "../native/host-calls.ts";
 import { startBrokerProcess } from "../native/network.ts";
-import { encodeRules } from "./rules.ts";
+import { parseMap } from "./identity.ts";
 
+const NOBODY = 65534;
 const LOOPBACK_UP = 1;
 const WNOHANG = 1;
 /** How long the end of one may take that was told by its socket's end. */
@@ -64,11 +66,12 @@ export class StartedBroker {
  * `warn`; where rules were asked for it is an error.
  */
 export function startBroker(
-  { network, outside, namespaces, cgroups }: SandboxOptions,
+  options: SandboxOptions,
   sandbox: LiveProcess,
   maySetIds: boolean,
   warn: (text: string) => void,
 ): StartedBroker | null {
+  const { network, outside, namespaces } = options;
   if (outside === null || network === "none") return null;
   const rules = rulesFile(encodeRules(outside));
   const open: number[] = [rules];
@@ -77,7 +80,8 @@ export function startBroker(
     // Over a namespace of the sandbox's own only its user namespace has rights, and an ordinary user has none in ours.
     const userns = own || !maySetIds ? namespaceOf(sandbox, "user", open) : -1;
     const netns = network === "sandbox" ? namespaceOf(sandbox, "net", open) : -1;
-    return start(rules, userns, netns, cgroups, own, open);
+    const ids = idsOf(sandbox.pid, userns >= 0);
+    return start(rules, { userns, netns, own, ids }, options, open);
   } catch (error) {
     if (outside.required || !(error instanceof RuntimeError)) throw error;
     warn(`${error.message}: the container has a loopback network only`);
@@ -87,12 +91,19 @@ export function startBroker(
   }
 }
 
+interface Where {
+  userns: number;
+  netns: number;
+  /** The network namespace has been made for the sandbox. */
+  own: boolean;
+  /** User and group. */
+  ids: readonly [number, number];
+}
+
 function start(
   rules: number,
-  userns: number,
-  netns: number,
-  cgroups: readonly string[],
-  own: boolean,
+  { userns, netns, own, ids }: Where,
+  { id, cgroups }: Pick<SandboxOptions, "id" | "cgroups">,
   open: number[],
 ): StartedBroker {
   const program = brokerFile();
@@ -100,7 +111,8 @@ function start(
   open.push(program);
   const out = new Int32Array(3);
   const procs = encodeCString(`${cgroups.map((directory) => `${directory}/cgroup.procs\0`).join("")}`);
-  const result = startBrokerProcess(program, rules, userns, netns, procs, own ? LOOPBACK_UP : 0, out);
+  const words = encodeCString([`runts-broker: ${id}`, ...ids].join("\0"));
+  const result = startBrokerProcess(program, rules, userns, netns, words, procs, own ? LOOPBACK_UP : 0, out);
   if (result === 0) return new StartedBroker(out[0]!, out[1]!);
   const step = STEPS[out[2]!] ?? `(${out[2]})`;
   const why = result === -EPERM ? ": this user has no rights over it" : "";
@@ -115,6 +127,23 @@ function rulesFile(bytes: Uint8Array): number {
     throw new RuntimeError("host", "cannot write the network rules to a file in memory");
   }
   return fd;
+}
+
+/**
+ * The ids of the sandbox process, as its user namespace (`inside`) or ours numbers them: what the host counts by user (sockets on
+ * their way, memory of theirs) is then the sandbox's own. It cannot name the broker: that is in none of its pid namespace.
+ */
+function idsOf(pid: number, inside: boolean): [number, number] {
+  const status = readFileSync(`/proc/${pid}/status`, "latin1");
+  const of = (kind: "uid" | "gid", line: RegExp): number => {
+    const outside = Number(line.exec(status)?.[1] ?? NOBODY);
+    if (!inside) return outside;
+    for (const extent of parseMap(readFileSync(`/proc/${pid}/${kind}_map`, "latin1")))
+      if (outside >= extent.outside && outside < extent.outside + extent.count)
+        return extent.inside + outside - extent.outside;
+    return NOBODY;
+  };
+  return [of("uid", /^Uid:\s*(\d+)/m), of("gid", /^Gid:\s*(\d+)/m)];
 }
 
 /** A descriptor of the process' namespace, also in `open`; -1 where it is ours. */

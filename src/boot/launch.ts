@@ -13,7 +13,6 @@ import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
 import { closeFd, fcntl, socketpair } from "../native/host.ts";
 import { launchProcess, openNetworkNamespace } from "../native/sandbox.ts";
 import { addContainer, restoreContainer } from "./add.ts";
-import { startBroker } from "./broker.ts";
 import { attach, Handle, startTimeOf } from "./handle.ts";
 import { checkLimits } from "./host-limits.ts";
 import { type Caller, caller, chooseIds, type Ids, mapText, mayRaiseLimits } from "./identity.ts";
@@ -61,8 +60,11 @@ async function launch(options: SandboxOptions): Promise<SandboxHandle> {
   const handle = new Handle(ours, pid, startTimeOf(pid), true);
   handle.launch({ ...options, outside: null, clock: hasClock ? null : options.clock });
   try {
-    // While its runtime starts.
-    handle.broker = startBroker(options, handle, caller().maySetIds, (text) => handle.warnings.push(text));
+    // While its runtime starts. Whoever needs none does not load it.
+    if (options.outside !== null) {
+      const { startBroker } = await import("./broker.ts");
+      handle.broker = startBroker(options, handle, caller().maySetIds, (text) => handle.warnings.push(text));
+    }
   } catch (error) {
     await handle.kill();
     throw error;

@@ -2,7 +2,7 @@
 import { EEXIST } from "../kernel/abi/errno.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { BrokerWaiter } from "../kernel/net/outside/broker.ts";
-import { type Answer as BrokerAnswer, OP_NETWORK } from "../kernel/net/outside/protocol.ts";
+import { OP_NETWORK } from "../kernel/net/outside/protocol.ts";
 import { Timer } from "../kernel/time/timers.ts";
 import { closeFd } from "../native/host.ts";
 import type { ContainerDescriptors } from "./container.ts";
@@ -19,17 +19,23 @@ export function takeBroker(kernel: Kernel, descriptors: ContainerDescriptors): v
     closeFd(socket);
     throw new Refusal("add: the sandbox has a network already", EEXIST);
   }
-  kernel.net.useBroker(socket);
-  askNetwork(kernel, { answered: closeDescriptor });
+  const { net } = kernel;
+  net.useBroker(socket);
+  net.broker!.onRoutes = (bytes) => net.routesCame(bytes);
+  net.askRoutes = () => askNetwork(kernel, () => {});
+  net.askRoutes();
 }
 
-/** The broker says what there is of devices, addresses, routes and neighbours, then answers. */
-function askNetwork({ net }: Kernel, waiter: BrokerWaiter): void {
+/** The broker says what there is of devices, addresses, routes and neighbours; then `known` is called, or when it is gone. */
+function askNetwork({ net }: Kernel, known: () => void): void {
+  const waiter: BrokerWaiter = {
+    answered({ fd, result }) {
+      if (fd >= 0) closeFd(fd);
+      if (result >= 0) net.routesComplete();
+      known();
+    },
+  };
   net.broker?.request({ op: OP_NETWORK, family: 0, type: 0, protocol: 0 }, -1, waiter);
-}
-
-function closeDescriptor({ fd }: BrokerAnswer): void {
-  if (fd >= 0) closeFd(fd);
 }
 
 /**
@@ -38,32 +44,27 @@ function closeDescriptor({ fd }: BrokerAnswer): void {
  */
 export function whenNetworkKnown(kernel: Kernel, then: () => void): void {
   if (!kernel.net.outside) return then();
-  const asked = new Asked(kernel, then);
-  kernel.timers.arm(asked, kernel.now() + KNOWN_NS);
-  askNetwork(kernel, asked);
+  const limit = new Limit(kernel, then);
+  kernel.timers.arm(limit, kernel.now() + KNOWN_NS);
+  askNetwork(kernel, () => limit.end());
 }
 
-class Asked extends Timer implements BrokerWaiter {
-  private told = false;
+class Limit extends Timer {
+  private over = false;
   constructor(
     private readonly kernel: Kernel,
     private readonly then: () => void,
   ) {
     super();
   }
-  /** The dump is complete; or there will be none. */
-  answered(answer: BrokerAnswer): void {
-    closeDescriptor(answer);
-    this.kernel.timers.cancel(this);
-    this.tell();
-  }
   fire(): void {
     this.kernel.log.warn("the network broker does not say what the network looks like: the program starts without");
-    this.tell();
+    this.end();
   }
-  private tell(): void {
-    if (this.told) return;
-    this.told = true;
+  end(): void {
+    if (this.over) return;
+    this.over = true;
+    this.kernel.timers.cancel(this);
     this.then();
   }
 }

@@ -12,10 +12,10 @@ import {
 } from "../core/sandbox.ts";
 import { decodeName } from "../kernel/abi/bytes.ts";
 import { errnoName } from "../kernel/abi/errno.ts";
-import { SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH } from "../kernel/signal/numbers.ts";
-import { kernelInfo, sendSignal } from "../kernel/signal/send.ts";
 import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
 import { Carried } from "../kernel/net/carried.ts";
+import { SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH } from "../kernel/signal/numbers.ts";
+import { kernelInfo, sendSignal } from "../kernel/signal/send.ts";
 import { ImageError } from "../kernel/state/encode.ts";
 import type { Process } from "../kernel/task/process.ts";
 import { RUN_ZOMBIE } from "../kernel/task/task.ts";

@@ -78,11 +78,11 @@ export interface ClockValues {
 
 /** What guests may reach outside of their sandbox, as texts: see src/core/egress.ts. */
 export interface OutsideNetwork {
-  /** What may be reached; null: everything. */
-  egress: string | null;
+  /** What may be reached. */
+  egress: string;
   /** What may not, whatever `egress` says; null: nothing. */
   deny: string | null;
-  /** Ports that may be listened on; null: all. */
+  /** Ports of guests that may be reached from outside, and where; null: all that they listen on. */
   publish: string | null;
   /** Addresses that names are asked for at. */
   resolvers: readonly string[];

@@ -74,13 +74,15 @@ static int join_cgroups(const char *cgroups)
 
 /*
  * Starts the broker: `program`, in a session of its own, with descriptors 0 (its end of a socket), 1 (`rules`) and 2 (/dev/null)
- * and no others, in the cgroups. userns, netns: namespaces that it enters first, in this order; -1: stays in ours. It
- * outlives us, and ends when nobody has the other end of its socket: out[0]. out[1] is its pid. 0 or -errno, with the step
- * in out[2].
+ * and no others, in the cgroups. userns, netns: namespaces that it enters first, in this order; -1: stays in ours. words:
+ * three NUL-terminated strings in a row, its name for people and the ids that it is to take on, user and group as it has them
+ * there. It outlives us, and ends when nobody has the other end of its socket: out[0]. out[1] is its pid. 0 or -errno, with
+ * the step in out[2].
  */
-int nw_start_broker(int program, int rules, int userns, int netns, const char *cgroups, int flags, int32_t *out)
+int nw_start_broker(int program, int rules, int userns, int netns, const char *words, const char *cgroups, int flags, int32_t *out)
 {
-	char *argv[] = { "runts-broker", NULL }, *envp[] = { NULL };
+	const char *uid = words + strlen(words) + 1, *gid = uid + strlen(uid) + 1;
+	char *argv[] = { (char *)words, (char *)uid, (char *)gid, NULL }, *envp[] = { NULL };
 	volatile int failed = 0, step = STEP_START;
 	int pair[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t all, old;

@@ -2,7 +2,7 @@
 import { bind, i32, pointer } from "./library.ts";
 
 const symbols = bind({
-  nw_start_broker: { args: [i32, i32, i32, i32, pointer, i32, pointer], returns: i32 },
+  nw_start_broker: { args: [i32, i32, i32, i32, pointer, pointer, i32, pointer], returns: i32 },
   nw_listen: { args: [pointer, i32, pointer], returns: i32 },
   nw_accept: { args: [i32, i32], returns: i32 },
 });

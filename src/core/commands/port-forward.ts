@@ -31,10 +31,10 @@ export default command({
   summary: "carry connections of this host into a container",
   args: "<container-id> <...port>",
   description: `
-Each port is [ADDRESS:]LOCAL:REMOTE, or one number for both. Listens on LOCAL of this
-host (127.0.0.1 unless ADDRESS says otherwise; 0: any that is free), and carries each
-TCP connection to whoever listens on REMOTE in the container, if only on its loopback.
-Ends with ^C, and when the container does.`,
+Each port is [ADDRESS:]LOCAL:REMOTE, or one number for both. Listens on LOCAL of
+this host (127.0.0.1 unless ADDRESS says otherwise; 0: any that is free), and
+carries each TCP connection to whoever listens on REMOTE in the container, if
+only on its loopback. Ends with ^C, and when the container does.`,
   examples: ["runts port-forward web 8080:80", "runts port-forward db 0.0.0.0:5432:5432 [::1]:5433:5432"],
   async run(context, _flags, [id, ...ports]) {
     const wanted = ports.map(parseForwarded);

@@ -3,7 +3,7 @@
  * loopback device is. Two kits with a broker each reach each other there, as two sandboxes on one host do.
  */
 import { closeSync, openSync } from "node:fs";
-import { encodeRules } from "../../boot/rules.ts";
+import { encodeRules } from "../../core/network.ts";
 import { closeFd, poll1, pwrite, waitChild } from "../../native/host.ts";
 import { brokerFile, memoryFile } from "../../native/host-calls.ts";
 import { startBrokerProcess } from "../../native/network.ts";
@@ -35,11 +35,10 @@ export class TestNetwork {
     return this;
   }
 
-  /** Starts a broker: its socket's other end. */
-  broker(): number {
+  /** Starts a broker with these rules: its socket's other end. */
+  broker(bytes = encodeRules(ALL)): number {
     const { pid } = this.holder;
     const rules = memoryFile("rules");
-    const bytes = encodeRules(ALL);
     pwrite(rules, bytes, bytes.length, 0);
     const program = brokerFile();
     const user = openSync(`/proc/${pid}/ns/user`, "r");

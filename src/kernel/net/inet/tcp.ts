@@ -80,6 +80,7 @@ import {
   SOL_SOCKET,
 } from "../abi.ts";
 import { ByteQueue } from "../byte-queue.ts";
+import { countTcp } from "../counters.ts";
 import { kept } from "../options.ts";
 import type { Place } from "../outside/protocol.ts";
 import { hostTakes } from "../outside/socket-options.ts";
@@ -335,6 +336,7 @@ export class TcpSocket extends InetSocket {
     this.remotePort = to.port;
     this.error = 0;
     this.shutdownMask = 0;
+    this.kernel.net.counters.tcpActiveOpens++;
     if (listener === null) {
       this.connectFailed(ECONNREFUSED);
       return 0;
@@ -362,6 +364,7 @@ export class TcpSocket extends InetSocket {
     child.establish(this);
     this.establish(child);
     listener.backlog.push(child);
+    this.kernel.net.counters.tcpPassiveOpens++;
     listener.waiters.wake(CAN_READ);
   }
 
@@ -393,6 +396,7 @@ export class TcpSocket extends InetSocket {
   }
 
   private connectFailed(error: number): void {
+    this.kernel.net.counters.tcpFailed++;
     this.target = null;
     this.toClosed(error);
     if (!this.boundIp) this.localIp = this.anyIp;
@@ -568,6 +572,7 @@ export class TcpSocket extends InetSocket {
   /** The peer has broken the connection (RST). What has been received can still be read. */
   private onReset(): void {
     if (this.state !== CONNECTED || (this.finReceived && this.finSent)) return;
+    this.kernel.net.counters.tcpResets++;
     this.toClosed(this.finReceived ? EPIPE : ECONNRESET);
   }
 
@@ -694,6 +699,7 @@ export class TcpSocket extends InetSocket {
     const n = peer.received.push(io, length);
     if (n <= 0) return n;
     this.kernel.net.tcp.bytes += n;
+    countTcp(this.kernel.net, n);
     peer.waiters.wake(CAN_READ);
     return n;
   }
