@@ -15,7 +15,9 @@ import { POLLIN } from "../vfs/file.ts";
 import type { TaskKit } from "./task-kit.ts";
 
 const LOOPBACK_UP = 1;
-const ALL = { egress: null, deny: null, publish: null, resolvers: [], shared: false, required: true };
+/** Name, user and group of a broker. */
+const WORDS = encodeCString("runts-broker: test\0" + "0\0" + "0");
+const ALL = { egress: "all,raw", deny: null, publish: null, resolvers: [], shared: false, required: true };
 
 export class TestNetwork {
   private readonly holder = Bun.spawn(
@@ -44,7 +46,7 @@ export class TestNetwork {
     const user = openSync(`/proc/${pid}/ns/user`, "r");
     const net = openSync(`/proc/${pid}/ns/net`, "r");
     const out = new Int32Array(3);
-    const result = startBrokerProcess(program, rules, user, net, encodeCString(""), LOOPBACK_UP, out);
+    const result = startBrokerProcess(program, rules, user, net, WORDS, encodeCString(""), LOOPBACK_UP, out);
     for (const fd of [user, net]) closeSync(fd);
     closeFd(rules);
     closeFd(program);
