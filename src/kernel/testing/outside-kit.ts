@@ -15,7 +15,7 @@ import { POLLIN } from "../vfs/file.ts";
 import type { TaskKit } from "./task-kit.ts";
 
 const LOOPBACK_UP = 1;
-const ALL = { egress: null, deny: null, publish: null, resolvers: [], shared: false, required: true };
+const ALL = { egress: "all,raw", deny: null, publish: null, resolvers: [], shared: false, required: true };
 
 export class TestNetwork {
   private readonly holder = Bun.spawn(
