@@ -15,6 +15,8 @@ import { POLLIN } from "../vfs/file.ts";
 import type { TaskKit } from "./task-kit.ts";
 
 const LOOPBACK_UP = 1;
+/** Its name, and the ids that it takes on: those that the namespace of the test has. */
+const WORDS = encodeCString(["runts-broker: test", "0", "0"].join("\0"));
 const ALL = { egress: "all,raw", deny: null, publish: null, resolvers: [], shared: false, required: true };
 
 export class TestNetwork {
@@ -44,7 +46,7 @@ export class TestNetwork {
     const user = openSync(`/proc/${pid}/ns/user`, "r");
     const net = openSync(`/proc/${pid}/ns/net`, "r");
     const out = new Int32Array(3);
-    const result = startBrokerProcess(program, rules, user, net, encodeCString(""), LOOPBACK_UP, out);
+    const result = startBrokerProcess(program, rules, user, net, WORDS, encodeCString(""), LOOPBACK_UP, out);
     for (const fd of [user, net]) closeSync(fd);
     closeFd(rules);
     closeFd(program);
