@@ -608,6 +608,8 @@ describe("ping and raw sockets", () => {
       expect(n).toBe(20 + length);
       expect([...kit.bytes(DATA + 20, 1)]).toEqual([0]);
       expect(endpoint(kit)).toBe(`${SELF}:0`);
+      // Whoever writes IP headers writes addresses that no rule has seen.
+      expect(option(kit, fd, SOL_IP, 3, 1)).toBe(kind === "relayed" ? -EPERM : 0);
       closeAll(kit);
     });
 
