@@ -14,9 +14,9 @@
  *   !…                      refused, whatever else is allowed
  *   raw                     raw sockets are allowed (to the same addresses)
  *
- * No text at all allows nothing. `localhost` is the two loopback addresses, since that is what whoever writes it means, and
- * an address is what opens loopback. What could be read in two ways (010.0.0.1, 10.1, 0x7f000001, addresses with bits beyond
- * their prefix) is an error, not a guess.
+ * No text at all allows nothing. `localhost` is the two loopback addresses, since that is what whoever writes it means,
+ * and an address is what opens loopback. What could be read in two ways (010.0.0.1, 10.1, 0x7f000001, addresses with
+ * bits beyond their prefix) is an error, not a guess.
  */
 import { isIPv6 } from "node:net";
 import { domainToASCII } from "node:url";
@@ -55,7 +55,7 @@ export interface Resolver {
   readonly port: number;
 }
 
-/** A port of the guest, and where on the host it is to be reached; without an address: at the one that the guest binds. */
+/** A port of the guest, and where on the host it is reached; without an address: at the one that the guest binds. */
 export interface Publication {
   readonly address: IpAddress | null;
   readonly port: number;
@@ -296,8 +296,8 @@ function parsePublication(text: string): Publication {
 }
 
 /**
- * The name servers of a resolv.conf, as many as the broker takes. `scopeOf`: the number of an interface in the sandbox's
- * network namespace; a link-local server behind an unknown one is left out.
+ * The name servers of a resolv.conf, as many as the broker takes. `scopeOf`: the number of an interface in the network
+ * namespace of the sandbox; a link-local server behind an unknown one is left out.
  */
 export function parseResolvers(
   text: string,

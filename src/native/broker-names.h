@@ -1,26 +1,30 @@
 /*
- * Which addresses the names of rules stand for: a client of DNS (RFC 1035, 2181, 2308, 6891, 7766), and what replies to the
- * guest's own questions say. Part of broker-rules.h.
+ * Which addresses the names of rules stand for: a client of DNS (RFC 1035, 2181, 2308, 6891, 7766), and what replies to
+ * the guest's own questions say. Part of broker-rules.h.
  *
- * A name is resolved when a verdict hangs on it, for the family of the address in question. Each question has a socket of its
- * own (so a port of the host's choice), connected to the resolver that is asked, and a random id; a reply counts with the
- * same id and question alone. Of a reply count the addresses to which a chain of CNAMEs leads from the question.
+ * A name is resolved when a verdict hangs on it, for the family of the address in question. Each question has a socket
+ * of its own (so a port of the host's choice), connected to the resolver that is asked, and a random id; a reply counts
+ * with the same id and question alone. Of a reply count the addresses to which CNAMEs lead from the question.
  *
- * An address is good for its time to live, at least GOOD_MIN and at most TTL_MAX seconds, from when it was last seen; what is
- * denied, for DENIED_GOOD. Names are asked for again after TTL_MIN to TTL_MAX. Who learned a name's addresses from elsewhere
- * than a configured resolver finds out that addresses decide.
+ * An address is good for its time to live, at least GOOD_MIN and at most TTL_MAX seconds, from when it was last seen;
+ * what is denied, for DENIED_GOOD. Names are asked for again after TTL_MIN to TTL_MAX. A guest that learned a name's
+ * addresses from elsewhere than a configured resolver finds out that addresses decide.
  *
- * Everything here is bounded: TARGET_ADDRESSES for each name of a rule (the one that ends first gives way), RULES_POLLFDS
- * questions at a time (more of them wait), RECORDS of a reply, HOPS of a chain.
+ * Everything here is bounded: TARGET_ADDRESSES for each name of a rule (the one that ends first gives way),
+ * RULES_POLLFDS questions at a time (more of them wait), RECORDS of a reply, HOPS of a chain.
  */
 enum { NAMES_READY, NAMES_PENDING, NAMES_FAILED };
 enum { TARGET_ADDRESSES = 256, RECORDS = 256, HOPS = 16, STREAM_MAX = 16384, DATAGRAM_MAX = 4096 };
 /* Seconds. */
 enum { TTL_MIN = 5, TTL_MAX = 3600, GOOD_MIN = 60, DENIED_GOOD = 86400, NEGATIVE_MAX = 300, NEGATIVE_DEFAULT = 30 };
-/* A name is resolved within LOOKUP_MS or not at all; TRY_MS for the first try with each resolver. What failed is tried anew after FAILED_MS. */
+/*
+ * A name is resolved within LOOKUP_MS or not at all; TRY_MS for the first try with each resolver. What failed is tried
+ * anew after FAILED_MS.
+ */
 enum { LOOKUP_MS = 4500, TRY_MS = 1000, FAILED_MS = 5000, TRIES_MAX = 12 };
 enum { DNS_A = 1, DNS_CNAME = 5, DNS_SOA = 6, DNS_AAAA = 28, DNS_OPT = 41, DNS_IN = 1, DNS_PORT_SIZE = 1232 };
-enum { DNS_QR = 0x8000, DNS_OPCODE = 0x7800, DNS_TC = 0x0200, DNS_RD = 0x0100, DNS_FORMERR = 1, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4 };
+enum { DNS_QR = 0x8000, DNS_OPCODE = 0x7800, DNS_TC = 0x0200, DNS_RD = 0x0100 };
+enum { DNS_FORMERR = 1, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4 };
 enum { RULES_EINTR = 4, RULES_EAGAIN = 11, RULES_EINPROGRESS = 115 };
 enum { RULES_POLLIN = 1, RULES_POLLOUT = 4 };
 enum { RULES_STREAM = 1, RULES_DGRAM = 2, RULES_SOCK_FLAGS = 02000000 | 04000, RULES_NOSIGNAL = 0x4000 };
@@ -268,7 +272,7 @@ static int is_of(const struct rule *r, const uint8_t *name, unsigned length)
 	return r->kind == KIND_SUFFIX && length > r->length + 1u && name[length - r->length - 1] == '.' &&
 	       same_bytes(r->name, name + length - r->length, r->length);
 }
-/* Gives the addresses of the reply to the rules that it is about: allowed is the name that was asked, denied all in the chain. */
+/* Gives a reply's addresses to the rules about the name that was asked, and to those that deny a name of its chain. */
 static void take_reply(uint64_t now)
 {
 	uint32_t seconds = reply.ttl < GOOD_MIN ? GOOD_MIN : reply.ttl;
@@ -605,7 +609,7 @@ int rules_pollfds(struct pollfd_ *out)
 	}
 	return n;
 }
-/* A try was in vain: the same question again, where there is nobody else to ask, since the answer to the first may come yet. */
+/* A try was in vain. With nobody else to ask it is the same question again: the answer to the first may come yet. */
 static void try_again(struct question *q, uint64_t now)
 {
 	unsigned next = q->resolver;

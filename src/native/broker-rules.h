@@ -10,14 +10,16 @@
  *   - times are a monotonic clock's milliseconds;
  *   - `protocol` is that of IP (6, 17, 1, 58, …), never 0. For raw sockets the port is to be 0, since what a program
  *     says there is no port. A datagram or connection is looked at as it is *sent*: one verdict holds for one address;
- *   - VERDICT_LATER: a name has to be resolved. Ask again after each rules_readable and rules_tick. It is another answer
- *     after LOOKUP_MS (broker-names.h) at the latest;
+ *   - VERDICT_LATER: a name has to be resolved. Ask again after each rules_readable and rules_tick. Another answer is
+ *     there after LOOKUP_MS (broker-names.h) at the latest;
  *   - datagrams that come from a place for which rules_is_resolver says yes go through rules_learn before the guest has
  *     them, so that what it connects to next is known.
  *
  * The file, little-endian:
- *   header, 16 bytes: u32 magic 0x52554c45 | u16 version 1 | u16 flags | u16 rules | u16 publications | u16 resolvers | u16 0
- *   flags: 1 restricted | 2 raw sockets are allowed | 4 the namespace is shared with the host | 8 publications are restricted
+ *   header, 16 bytes: u32 magic 0x52554c45 | u16 version 1 | u16 flags | u16 rules | u16 publications |
+ *     u16 resolvers | u16 0
+ *   flags: 1 restricted | 2 raw sockets are allowed | 4 the namespace is shared with the host |
+ *     8 publications are restricted
  *   resolvers: a place (24 bytes) each, with its port
  *   publications, 28 bytes each: place where the host is to bind (family 0: at the address that the guest binds) |
  *     u16 protocol (6, 17) | u16 port of the guest
@@ -29,14 +31,14 @@
  * A verdict, in this order:
  *   1. an address that a deny rule names with all its bits is refused;
  *   2. a resolver is allowed, at its port by TCP and UDP, if there is any rule that allows something;
- *   3. what another deny rule covers is refused. A denied name is resolved first; if it cannot be, nothing is allowed that
- *      the rule might cover. A denied suffix covers what was seen in replies, no more: addresses have no names;
- *   4. addresses where hosts tell secrets (metadata services, link-local), and with flag 4 loopback, are refused unless a
- *      rule names them by prefix: the address itself with all its bits, or a part of the range;
+ *   3. what another deny rule covers is refused. A denied name is resolved first; if it cannot be, nothing is allowed
+ *      that the rule might cover. A denied suffix covers what was seen in replies, no more: addresses have no names;
+ *   4. addresses where hosts tell secrets (metadata services, link-local), and with flag 4 loopback, are refused unless
+ *      a rule names them by prefix: the address itself with all its bits, or a part of the range;
  *   5. what an allow rule covers is allowed. A name never stands for loopback, link-local, metadata or multicast.
  *   6. the rest is refused.
- * IPv4-mapped addresses are IPv4's, and the wildcard addresses are loopback, as the host has it. What a translator would
- * make IPv4 of (NAT64, 6to4, IPv4-compatible) is refused where that IPv4 address would be by 3 or 4.
+ * IPv4-mapped addresses are IPv4's, and the wildcard addresses are loopback, as the host has it. What a translator
+ * would make IPv4 of (NAT64, 6to4, IPv4-compatible) is refused where that IPv4 address would be by 3 or 4.
  */
 #ifndef BROKER_RULES_H
 #define BROKER_RULES_H
@@ -62,7 +64,7 @@ enum {
 
 /* 0 or -errno. The file is not needed afterwards. Before, and after a failure, everything is refused. */
 int rules_load(const unsigned char *file, unsigned size);
-/* Must egress be looked at, datagram by datagram? Not only where the rules say so: also where loopback is the host's. */
+/* Must egress be looked at, datagram by datagram? Where the rules say so, and where loopback is the host's. */
 int rules_restricted(void);
 int rules_raw(void);
 int rules_egress(int protocol, const struct place *to, unsigned long long now_ms, int *rule);
@@ -177,7 +179,8 @@ static int embedded(const struct ip_address *a, struct ip_address *out)
 		return 0;
 	if (ip[0] == 0x20 && ip[1] == 0x02)
 		at = 2;
-	else if (!same_bytes(ip, nat64, 12) && !same_bytes(ip, local_nat64, 6) && !same_bytes(ip, siit, 12) && !are_zero(ip, 12))
+	else if (!same_bytes(ip, nat64, 12) && !same_bytes(ip, local_nat64, 6) && !same_bytes(ip, siit, 12) &&
+		 !are_zero(ip, 12))
 		return 0;
 	out->family = FAMILY_INET;
 	for (unsigned i = 0; i < 16; i++)
@@ -360,7 +363,9 @@ int rules_is_resolver(int protocol, const struct place *at)
 	if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP)
 		return 0;
 	for (unsigned i = 0; i < rules.resolver_count; i++)
-		if (rules.resolvers[i].port == at->port && same_address(&rules.resolvers[i], at))
+		if (rules.resolvers[i].port == at->port && same_address(&rules.resolvers[i], at) &&
+		    /* Behind another interface it is another host's. */
+		    (rules.resolvers[i].scope == 0 || rules.resolvers[i].scope == at->scope))
 			return 1;
 	return 0;
 }
@@ -390,7 +395,8 @@ static int guard_reason(const struct ip_address *a, int protocol, unsigned port)
 		int named = 0;
 		for (unsigned k = 0; k < rules.rule_count && !named; k++) {
 			const struct rule *r = &rules.rules[k];
-			named = !r->deny && r->kind == KIND_PREFIX && r->bits >= g->bits && rule_applies(r, protocol, port) && rule_covers(r, a);
+			named = !r->deny && r->kind == KIND_PREFIX && r->bits >= g->bits &&
+				rule_applies(r, protocol, port) && rule_covers(r, a);
 		}
 		if (!named)
 			return g->why;
@@ -471,7 +477,9 @@ int rules_egress(int protocol, const struct place *to, unsigned long long now_ms
 
 static int is_wildcard(const struct place *at)
 {
-	return at->family == FAMILY_INET ? are_zero(at->ip, 4) : are_zero(at->ip, 16) || (is_mapped(at->ip) && are_zero(at->ip + 12, 4));
+	if (at->family == FAMILY_INET)
+		return are_zero(at->ip, 4);
+	return are_zero(at->ip, 16) || (is_mapped(at->ip) && are_zero(at->ip + 12, 4));
 }
 /* Would the guest be the resolver that decides what names stand for? */
 static int poses_as_resolver(const struct place *at)

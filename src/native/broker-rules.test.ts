@@ -1,4 +1,4 @@
-/** What the broker's rules let through: in a program made of broker-rules.h alone (testing/rules.c), under sanitizers. */
+/** What the rules of the broker let through: broker-rules.h in a program of its own (testing/rules.c), under sanitizers. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -90,7 +90,8 @@ interface Options {
   resolvers?: string[];
 }
 function ip(text: string): IpAddress {
-  return { family: text.includes(":") ? 6 : 4, bytes: address(text) };
+  const [plain = "", scope] = text.split("%");
+  return { family: plain.includes(":") ? 6 : 4, bytes: address(plain), scope: Number(scope ?? 0) };
 }
 function file(text: string, { deny = "", shared = false, publish, resolvers = [] }: Options = {}): Uint8Array {
   const servers = resolvers.map((server): Resolver => {
@@ -274,10 +275,25 @@ const MATRIX: Row[] = [
   {
     what: "resolvers are allowed, unless their very address is refused",
     rules: "192.0.2.1,!10.0.0.0/8,!10.0.0.3",
-    resolvers: ["10.0.0.2#53", "10.0.0.3#53", "127.0.0.53#53", "[2001:db8::53]#53"],
+    resolvers: ["10.0.0.2#53", "10.0.0.3#53", "127.0.0.53#53", "[2001:db8::53]#53", "[fe80::53%3]#53"],
     shared: true,
-    yes: ["udp 10.0.0.2 53", "tcp 10.0.0.2 53", "udp ::ffff:10.0.0.2 53", "udp 127.0.0.53 53", "tcp 2001:db8::53 53"],
-    no: ["udp 10.0.0.2 54", "icmp 10.0.0.2", "udp 10.0.0.3 53", "udp 127.0.0.54 53", "udp 10.0.0.4 53"],
+    yes: [
+      "udp 10.0.0.2 53",
+      "tcp 10.0.0.2 53",
+      "udp ::ffff:10.0.0.2 53",
+      "udp 127.0.0.53 53",
+      "tcp 2001:db8::53 53",
+      "udp fe80::53%3 53",
+    ],
+    no: [
+      "udp 10.0.0.2 54",
+      "icmp 10.0.0.2",
+      "udp 10.0.0.3 53",
+      "udp 127.0.0.54 53",
+      "udp fe80::53%4 53",
+      "udp fe80::53 53",
+      "udp 10.0.0.4 53",
+    ],
   },
   {
     what: "a name is what replies say",
@@ -914,8 +930,18 @@ test("it is a freestanding program's: without a library, and with general regist
   const stub = join(directory, "free.stub.c");
   const uses = `#include "${join(import.meta.dir, "broker-rules.h")}"
 #include <stddef.h>
-void *memcpy(void *to, const void *from, size_t n) { for (size_t i = 0; i < n; i++) ((volatile char *)to)[i] = ((const char *)from)[i]; return to; }
-void *memset(void *to, int byte, size_t n) { for (size_t i = 0; i < n; i++) ((volatile char *)to)[i] = (char)byte; return to; }
+void *memcpy(void *to, const void *from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((volatile char *)to)[i] = ((const char *)from)[i];
+	return to;
+}
+void *memset(void *to, int byte, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((volatile char *)to)[i] = (char)byte;
+	return to;
+}
 void _start(void) { for (;;) rules_call(__NR_exit_group, rules_tick(0), 0, 0, 0, 0, 0); }
 `;
   writeFileSync(stub, uses);

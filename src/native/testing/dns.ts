@@ -93,6 +93,8 @@ export class FakeResolver {
   async listen(): Promise<number> {
     await new Promise<void>((resolve) => this.udp.bind(0, "127.0.0.1", resolve));
     const { port } = this.udp.address();
+    // Who asked may be gone before the last answer.
+    this.udp.on("error", () => {});
     this.udp.on("message", (bytes, { port: from }) => {
       for (const answer of this.answers(readQuestion(bytes, false, from))) this.udp.send(answer, from, "127.0.0.1");
     });

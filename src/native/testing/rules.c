@@ -1,6 +1,6 @@
 /*
- * broker-rules.h at the end of a pipe, for broker-rules.test.ts: a command a line, an answer a line. An ordinary program, so
- * that a compiler's sanitizers look on.
+ * broker-rules.h at the end of a pipe, for broker-rules.test.ts: a command a line, an answer a line. An ordinary
+ * program, so that a compiler's sanitizers look on.
  *
  *   load HEX                      result of rules_load
  *   egress PROTOCOL ADDRESS PORT  verdict and rule
@@ -33,7 +33,9 @@ static unsigned long long now(void)
 static struct place to_place(const char *address, const char *port)
 {
 	struct place p = { strchr(address, ':') ? FAMILY_INET6 : FAMILY_INET, (uint16_t)atoi(port), 0, { 0 } };
-	if (inet_pton(p.family == FAMILY_INET ? AF_INET : AF_INET6, address, p.ip) != 1) {
+	char plain[INET6_ADDRSTRLEN] = "";
+	sscanf(address, "%45[^%]%%%u", plain, &p.scope);
+	if (inet_pton(p.family == FAMILY_INET ? AF_INET : AF_INET6, plain, p.ip) != 1) {
 		fprintf(stderr, "no address: %s\n", address);
 		exit(2);
 	}
@@ -136,16 +138,17 @@ static const char *const probes[] = {
 enum { PROBES = sizeof probes / sizeof probes[0] };
 
 /*
- * Might a file allow this? Written again, plainly: bit by bit, from the file alone, and rather too much than too little where
- * names are concerned (`named`).
+ * Might a file allow this? Written again, plainly: bit by bit, from the file alone, and rather too much than too little
+ * where names are concerned (`named`).
  */
 static int bit(const uint8_t *p, unsigned i) { return p[i / 8] >> (7 - i % 8) & 1; }
 static int might_allow(const uint8_t *file, int protocol, const struct place *to, int named)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	unsigned flags = file[6], family = to->family, port = to->port, at = 16 + file[12] * 24u + (file[10] | file[11] << 8) * 28u;
+	unsigned flags = file[6], family = to->family, port = to->port, at = 16;
 	uint8_t ip[16];
 	int allow = 0, names_it = 0, any = 0;
+	at += file[12] * 24u + (file[10] | file[11] << 8) * 28u;
 	memcpy(ip, to->ip, 16);
 	if (family == FAMILY_INET6 && memcmp(ip, mapped, 12) == 0) {
 		family = FAMILY_INET;
