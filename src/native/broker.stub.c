@@ -348,6 +348,14 @@ struct outgoing {
 #define QUEUE 128
 static struct outgoing queue[QUEUE];
 static unsigned queue_first, queue_count;
+/*
+ * Who does not read for long gets no more than these numbers kept, and its requests refused: among them may be the last descriptor
+ * of the sandbox's end, without which we would never hear that it is gone.
+ */
+#define UNSERVED 1024
+#define STALL_MS 1000
+static uint32_t unserved[UNSERVED];
+static unsigned unserved_count;
 /* A message of routes, and how much of it waits to be sent. */
 static struct broker_answer routes;
 static unsigned routes_size;
@@ -387,6 +395,7 @@ static int deliver(struct outgoing *out)
 		close_fd(out->fd);
 	return r;
 }
+static int is_full(void) { return queue_count || routes_size || unserved_count; }
 /* The sandbox is gone: nobody hears of anything. */
 static int ending;
 
@@ -397,12 +406,20 @@ static void post(struct outgoing *out)
 		close_fd(out->fd);
 		return;
 	}
-	if (queue_count == 0 && routes_size == 0 && deliver(out))
+	if (!is_full() && deliver(out))
 		return;
 	if (queue_count == QUEUE)
 		close_fd(out->fd);
 	else
 		queue[(queue_first + queue_count++) % QUEUE] = *out;
+}
+static void begin_answer(struct outgoing *out, uint32_t seq, int result)
+{
+	memset(&out->head, 0, sizeof out->head);
+	out->head.seq = seq;
+	out->head.result = result;
+	out->size = BROKER_ANSWER_HEAD;
+	out->fd = -1;
 }
 /* Sends what waits, as far as the sandbox reads. */
 static void flush(void)
@@ -419,15 +436,13 @@ static void flush(void)
 		queue_first = (queue_first + 1) % QUEUE;
 		queue_count--;
 	}
-}
-
-static void begin_answer(struct outgoing *out, uint32_t seq, int result)
-{
-	memset(&out->head, 0, sizeof out->head);
-	out->head.seq = seq;
-	out->head.result = result;
-	out->size = BROKER_ANSWER_HEAD;
-	out->fd = -1;
+	while (!queue_count && unserved_count) {
+		struct outgoing out;
+		begin_answer(&out, unserved[unserved_count - 1], -ENOBUFS_);
+		if (!deliver(&out))
+			return;
+		unserved_count--;
+	}
 }
 /* about: the socket whose address is told, or -1; send: a descriptor that goes along, or -1, closed here. */
 static void answer(uint32_t seq, int result, int about, int send, int flags)
@@ -541,30 +556,38 @@ static int was_heard(const struct relay *r, const struct place *to, unsigned lon
 	return r->serves && heard[at].cookie == r->cookie && heard[at].until > now && same(&heard[at].from, to, sizeof *to);
 }
 
-static void watch(struct relay *r, int side, uint32_t events)
+static long watch(struct relay *r, int side, uint32_t events)
 {
 	struct {
 		uint32_t events;
 		uint64_t data;
 	} __attribute__((packed)) event = { events, (uint64_t)(r - relays) << 1 | (unsigned)side };
 	if (r->watched[side] == events)
-		return;
+		return 0;
 	int op = events == 0 ? EPOLL_DEL : r->watched[side] == 0 ? EPOLL_ADD : EPOLL_MOD;
 	long n = call6(__NR_epoll_ctl, epoll, op, side == SIDE_PAIR ? r->pair : r->socket, (long)&event, 0, 0);
-	if (n < 0)
-		give_up("cannot watch a relay", n);
-	r->watched[side] = events;
+	if (n == 0)
+		r->watched[side] = events;
+	return n;
 }
-/* What it waits for. Errors and ends are told always: who cannot take them is not watched at all. */
-static void rewatch(struct relay *r)
+static void close_relay(struct relay *r);
+/*
+ * What it waits for. Errors and ends are told always: who cannot take them is not watched at all. One that the host cannot watch,
+ * for want of memory, is closed; that is its end for the sandbox, too. 0 or -errno.
+ */
+static long rewatch(struct relay *r)
 {
 	uint32_t socket = r->paused == PAUSED_SOCKET ? EPOLLOUT_ : 0, pair = 0;
 	if (!r->hung) {
 		pair = EPOLLRDHUP_ | (r->paused ? 0 : EPOLLIN_) | (r->blocked ? EPOLLOUT_ : 0);
 		socket |= r->blocked ? 0 : EPOLLIN_;
 	}
-	watch(r, SIDE_SOCKET, socket);
-	watch(r, SIDE_PAIR, pair);
+	long n = watch(r, SIDE_SOCKET, socket);
+	if (n == 0)
+		n = watch(r, SIDE_PAIR, pair);
+	if (n < 0)
+		close_relay(r);
+	return n;
 }
 static void pause_for(struct relay *r, int why)
 {
@@ -587,7 +610,7 @@ static struct relay *relay_of(uint64_t cookie)
 			return &relays[i];
 	return NULL;
 }
-/* Makes one for a socket, which is its own from then on. Returns the sandbox's end, or -errno. */
+/* Makes one for a socket, which is its own from then on, or closed. Returns the sandbox's end, or -errno. */
 static int make_relay(int socket, int domain, int type, int protocol, struct relay **out)
 {
 	struct relay *r = NULL;
@@ -597,17 +620,18 @@ static int make_relay(int socket, int domain, int type, int protocol, struct rel
 			r = &relays[i];
 	if (!r && relay_top < RELAYS)
 		r = &relays[relay_top];
-	if (!r)
-		return -ENFILE_;
-	long n = call6(__NR_socketpair, AF_UNIX_, SOCK_SEQPACKET_ | SOCK_OPEN_, 0, (long)pair, 0, 0);
-	if (n < 0)
+	long n = r ? call6(__NR_socketpair, AF_UNIX_, SOCK_SEQPACKET_ | SOCK_OPEN_, 0, (long)pair, 0, 0) : -ENFILE_;
+	if (n < 0) {
+		close_fd(socket);
 		return (int)n;
+	}
 	memset(r, 0, sizeof *r);
 	n = get_option(pair[1], SOL_SOCKET_, SO_COOKIE_, &r->cookie, sizeof r->cookie);
 	if (r == &relays[relay_top])
 		relay_top++;
 	if (n < 0) {
 		r->pair = -1;
+		close_fd(socket);
 		close_fd(pair[0]);
 		close_fd(pair[1]);
 		return (int)n;
@@ -617,9 +641,12 @@ static int make_relay(int socket, int domain, int type, int protocol, struct rel
 	r->domain = (int16_t)domain;
 	r->protocol = (int16_t)protocol;
 	r->type = (uint8_t)type;
-	rewatch(r);
 	*out = r;
-	return pair[1];
+	n = rewatch(r);
+	if (n == 0)
+		return pair[1];
+	close_fd(pair[1]);
+	return (int)n;
 }
 
 /* Hands a message in. */
@@ -641,13 +668,18 @@ static void tell(struct relay *r, long error)
 	memcpy(place.ip, &value, 4);
 	hand_in(r, &place, sizeof place);
 }
-/* May it send there? Of a name that was waited for long enough: no. */
+/*
+ * May it send there? Of a name that was waited for long enough: no. Where nothing but the lack of a rule forbids it, who serves may
+ * answer, as he may on a connection that he has accepted.
+ */
 static int verdict(struct relay *r, const struct place *to, int *rule, unsigned long long now)
 {
 	int v = rules_egress(r->protocol, to, now, rule);
-	if (v != VERDICT_ALLOW && was_heard(r, to, now))
-		return VERDICT_ALLOW;
-	return v == VERDICT_LATER && r->expired ? VERDICT_DENY : v;
+	if (v == VERDICT_LATER && r->expired) {
+		*rule = RULE_UNRESOLVED;
+		v = VERDICT_DENY;
+	}
+	return v == VERDICT_DENY && *rule < 0 && was_heard(r, to, now) ? VERDICT_ALLOW : v;
 }
 /* Sends on what the sandbox has put into the pair. A message is taken out when it is dealt with. */
 static void outbound(struct relay *r, int turns)
@@ -704,6 +736,8 @@ static void outbound(struct relay *r, int turns)
 		call6(__NR_recvfrom, r->pair, (long)&relayed, 0, MSG_DONTWAIT_, 0, 0);
 	}
 }
+/* What was sent before the end is dealt with whole. */
+static int turns_of(const struct relay *r) { return r->hung ? 1024 : TURNS; }
 /* Hands in what has come from outside. */
 static void inbound(struct relay *r)
 {
@@ -770,13 +804,13 @@ static void relay_event(unsigned index, int side, uint32_t events)
 		if (events & EPOLLOUT_)
 			r->blocked = 0;
 		if (!r->paused)
-			outbound(r, r->hung ? 1024 : TURNS);
+			outbound(r, turns_of(r));
 	} else {
 		if (events & EPOLLERR_)
 			take_errors(r);
 		if (r->paused == PAUSED_SOCKET && events & (EPOLLOUT_ | EPOLLERR_)) {
 			pause_for(r, 0);
-			outbound(r, r->hung ? 1024 : TURNS);
+			outbound(r, turns_of(r));
 		}
 		if (events & EPOLLIN_)
 			inbound(r);
@@ -796,7 +830,7 @@ static void resume_relays(unsigned long long now)
 		unsigned long long deadline = r->deadline;
 		r->expired = now >= deadline;
 		pause_for(r, 0);
-		outbound(r, TURNS);
+		outbound(r, turns_of(r));
 		/* The same message still waits, and no longer than it would have. */
 		if (r->paused == PAUSED_NAME && deadline > now)
 			r->deadline = deadline;
@@ -884,8 +918,10 @@ static const struct {
 	{ 18, 0, 16 }, { 22, FAMILY_INET, 8 }, { 22, FAMILY_INET6, 8 }, { 26, FAMILY_INET, 12 }, { 26, FAMILY_INET6, 12 }, { 30, FAMILY_INET, 12 }, { 30, FAMILY_INET6, 12 },
 };
 #define DUMP_STEPS (sizeof dump_steps / sizeof *dump_steps)
+#define DUMPS_WAITING 8
 static struct {
 	uint32_t seq; /* of the NETWORK that is being answered; 0: none is */
+	uint32_t waiting[DUMPS_WAITING], waiting_count;
 	uint32_t netlink_seq;
 	unsigned step, tries;
 	int interrupted;
@@ -901,11 +937,19 @@ static int open_netlink(uint32_t groups)
 	long r = fd < 0 ? fd : call3(__NR_bind, fd, (long)&address, sizeof address);
 	return r < 0 ? (int)r : (int)fd;
 }
+static void begin_dump(uint32_t seq);
 static void end_dump(int result)
 {
 	uint32_t seq = dump.seq;
 	dump.seq = 0;
 	answer(seq, result, -1, -1, 0);
+	if (dump.waiting_count == 0)
+		return;
+	seq = dump.waiting[0];
+	dump.waiting_count--;
+	for (unsigned i = 0; i < dump.waiting_count; i++)
+		dump.waiting[i] = dump.waiting[i + 1];
+	begin_dump(seq);
 }
 /* Asks for the next part; the answer says when there is none. */
 static void ask_dump(void)
@@ -928,6 +972,12 @@ static void ask_dump(void)
 	long n = call6(__NR_sendto, dumps, (long)&q, q.head.length, MSG_DONTWAIT_, 0, 0);
 	if (n < 0)
 		end_dump((int)n);
+}
+static void begin_dump(uint32_t seq)
+{
+	dump.seq = seq;
+	dump.step = dump.tries = 0;
+	ask_dump();
 }
 /* Receives from the host's kernel, and from nobody else. Bytes, 0 if it was somebody else's, or -errno. */
 static long receive_netlink(int fd, void *to, size_t size)
@@ -961,15 +1011,17 @@ static void read_dump(void)
 		return;
 	}
 	unsigned at = 0;
-	int done = 0;
+	int done = 0, error = 0;
 	while ((unsigned)n - at >= sizeof(struct netlink_head)) {
 		struct netlink_head head;
 		memcpy(&head, routes.data + at, sizeof head);
 		if (head.length < sizeof head || head.length > (unsigned)n - at || head.seq != dump.netlink_seq)
 			break;
 		dump.interrupted |= head.flags & NLM_F_DUMP_INTR_;
-		/* The end, or that there is no such thing here: IPv6 may be missing. */
+		/* The end, with an errno. */
 		if (head.type == NLMSG_DONE_ || head.type == NLMSG_ERROR_) {
+			if (head.length >= sizeof head + sizeof error)
+				memcpy(&error, routes.data + at + sizeof head, sizeof error);
 			done = 1;
 			break;
 		}
@@ -981,6 +1033,11 @@ static void read_dump(void)
 		send_routes(seq, 0, at);
 	if (!done)
 		return;
+	/* IPv6 may be missing. */
+	if (error < 0 && error >= -4095 && error != -EOPNOTSUPP_ && error != -EAFNOSUPPORT_) {
+		end_dump(error);
+		return;
+	}
 	/* Something changed under it: entries may be missing. */
 	if (dump.interrupted && dump.tries < 3)
 		dump.tries++;
@@ -1134,10 +1191,8 @@ static int make_subject(const struct broker_request *q, struct subject *s, int *
 	if (s->type == TYPE_STREAM || !rules_restricted())
 		return 0;
 	r = make_relay(s->fd, s->domain, s->type, s->protocol, &s->relay);
-	if (r < 0) {
-		close_fd(s->fd);
+	if (r < 0)
 		return r;
-	}
 	*relay_end = r;
 	return 0;
 }
@@ -1225,14 +1280,14 @@ static void serve(const struct broker_request *q, int fd)
 	case BROKER_PING:
 		if (fd >= 0)
 			r = -EINVAL_;
-		else if (q->op == BROKER_NETWORK && dump.seq)
-			r = -EBUSY_;
-		else if (q->op == BROKER_NETWORK) {
-			dump.seq = q->seq;
-			dump.step = dump.tries = 0;
-			ask_dump();
+		else if (q->op == BROKER_NETWORK && !dump.seq) {
+			begin_dump(q->seq);
 			return;
-		}
+		} else if (q->op == BROKER_NETWORK && dump.waiting_count < DUMPS_WAITING) {
+			dump.waiting[dump.waiting_count++] = q->seq;
+			return;
+		} else if (q->op == BROKER_NETWORK)
+			r = -EBUSY_;
 		answer(q->seq, r, -1, -1, 0);
 		close_fd(fd);
 		return;
@@ -1303,8 +1358,8 @@ static void serve(const struct broker_request *q, int fd)
 	close_fd(fd);
 }
 
-/* One request. 0: there is none. */
-static int receive_request(void)
+/* One request: served, or noted to be refused. 0: there is none. */
+static int receive_request(int served)
 {
 	static struct {
 		struct broker_request q;
@@ -1328,14 +1383,24 @@ static int receive_request(void)
 	if (n < (long)BROKER_REQUEST_HEAD || in.q.seq == 0)
 		give_up("what the sandbox says makes no sense", 0);
 	int odd = m.flags & (MSG_CTRUNC_ | MSG_TRUNC_) || count > 1 || in.q.reserved != 0 || in.q.length > BROKER_DATA || n != (long)(BROKER_REQUEST_HEAD + in.q.length);
-	if (!odd) {
+	if (!odd && served) {
 		serve(&in.q, count ? fds[0] : -1);
 		return 1;
 	}
 	while (count > 0)
 		close_fd(fds[--count]);
-	answer(in.q.seq, -EINVAL_, -1, -1, 0);
+	if (served)
+		answer(in.q.seq, -EINVAL_, -1, -1, 0);
+	else if (unserved_count < UNSERVED)
+		unserved[unserved_count++] = in.q.seq;
+	else
+		give_up("the sandbox asks and does not listen", 0);
 	return 1;
+}
+static void refuse_requests(void)
+{
+	while (receive_request(0))
+		;
 }
 
 /* --- Its own jail --- */
@@ -1530,7 +1595,7 @@ __attribute__((noreturn)) static void run(void)
 {
 	enum { AT_CONTROL, AT_RELAYS, AT_DUMPS, AT_CHANGES, AT_RULES };
 	struct pollfd_ fds[AT_RULES + RULES_POLLFDS];
-	unsigned long long looked = 0;
+	unsigned long long looked = 0, stalled = 0;
 	for (;;) {
 		unsigned long long now = now_ms();
 		int wait = rules_tick(now);
@@ -1545,11 +1610,19 @@ __attribute__((noreturn)) static void run(void)
 			if (pending_count || relays_paused)
 				wait = sooner(wait, until(looked + LOOK_MS, now));
 		}
-		int full = queue_count || routes_size;
+		int full = is_full();
+		if (!full || !stalled)
+			stalled = now;
+		else if (now - stalled >= STALL_MS) {
+			stalled = now;
+			refuse_requests();
+		}
+		if (full)
+			wait = sooner(wait, until(stalled + STALL_MS, now));
 		fds[AT_CONTROL] = (struct pollfd_){ CONTROL, full ? POLLOUT : POLLIN, 0 };
 		fds[AT_RELAYS] = (struct pollfd_){ epoll, POLLIN, 0 };
 		/* What was asked for first: changes are to be newer than that. */
-		fds[AT_DUMPS] = (struct pollfd_){ dumps, full || !dump.seq ? 0 : POLLIN, 0 };
+		fds[AT_DUMPS] = (struct pollfd_){ full || !dump.seq ? -1 : dumps, POLLIN, 0 };
 		fds[AT_CHANGES] = (struct pollfd_){ full || dump.seq ? -1 : changes, POLLIN, 0 };
 		int count = AT_RULES + rules_pollfds(fds + AT_RULES);
 		long time[2] = { wait / 1000, wait % 1000 * 1000000l };
@@ -1566,14 +1639,16 @@ __attribute__((noreturn)) static void run(void)
 			relay_events();
 		if (fds[AT_CONTROL].revents & (POLLHUP | POLLERR))
 			finish();
-		if (fds[AT_CONTROL].revents & POLLOUT)
+		if (fds[AT_CONTROL].revents & POLLOUT) {
+			stalled = now;
 			flush();
-		for (int turns = TURNS; fds[AT_CONTROL].revents & POLLIN && turns > 0 && !queue_count && !routes_size; turns--)
-			if (!receive_request())
+		}
+		for (int turns = TURNS; fds[AT_CONTROL].revents & POLLIN && turns > 0 && !is_full(); turns--)
+			if (!receive_request(1))
 				break;
-		if (fds[AT_DUMPS].revents && dump.seq && !queue_count && !routes_size)
+		if (fds[AT_DUMPS].revents && dump.seq && !is_full())
 			read_dump();
-		if (fds[AT_CHANGES].revents && !queue_count && !routes_size)
+		if (fds[AT_CHANGES].revents && !is_full())
 			read_changes();
 	}
 }

@@ -9,6 +9,7 @@ import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
 import { newCounters } from "./counters.ts";
+import type { InetDatagramSocket } from "./inet/datagram.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
 import { TcpState } from "./inet/tcp.ts";
@@ -42,6 +43,8 @@ export class Network {
   readonly tcpPorts = new PortTable();
   readonly udpPorts = new PortTable();
   readonly udpLitePorts = new PortTable();
+  /** All raw and ping sockets. */
+  readonly rawSockets = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
   /** Netlink sockets that listen to groups. */
@@ -72,7 +75,9 @@ export class Network {
   /** The network outside is there: its broker listens at `socketFd`, which is taken over. */
   useBroker(socketFd: number): void {
     this.broker = new Broker(this.kernel, socketFd);
-    // Listeners that were there before, as in a restored kernel.
+    // Sockets that were there before, as in a restored kernel.
+    for (const table of [this.udpPorts, this.rawSockets])
+      for (const socket of [...table.all()]) (socket as InetDatagramSocket).renew();
     for (const listeners of [...this.tcp.listeners.values()]) for (const socket of [...listeners]) socket.listenAgain();
   }
   /** Is there an outside, and is it up? */
@@ -153,5 +158,5 @@ export class Network {
 // What is outside is another one after a restore: its broker, another one too, tells of it.
 persistent("network", Network, {
   transient: { broker: () => null, outsideStack: () => null, askRoutes: () => null, askedRoutes: () => 0 },
-  added: { counters: () => newCounters(), netlinkListeners: () => new Set() },
+  added: { counters: () => newCounters(), netlinkListeners: () => new Set(), rawSockets: () => new PortTable() },
 });

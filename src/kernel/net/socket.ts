@@ -117,7 +117,7 @@ export abstract class Socket extends File {
   abstract bind(task: Task, addr: Uint8Array): number;
   abstract connect(task: Task, addr: Uint8Array, nonBlocking: boolean): number;
   /** A non-blocking connect has begun, and whoever may refuse it has spoken or taken long: what it gives. */
-  connectBegun(): number {
+  connectBegun(_task: Task, _addr: Uint8Array): number {
     return -EINPROGRESS;
   }
   /** Is it being asked elsewhere whether it may connect? */
@@ -152,8 +152,8 @@ export abstract class Socket extends File {
   getOption(_task: Task, _level: number, _name: number, _length: number): Uint8Array | number | null {
     return null;
   }
-  /** An option has been set and kept: 0, or -errno where something else would not have it. */
-  optionSet(_level: number, _name: number): number {
+  /** An option has been set and kept: 0, -errno where something else would not have it, or what waiting for that gives. */
+  optionSet(_level: number, _name: number, _task: Task): number {
     return 0;
   }
   /** Credentials that a receiver is shown with a message (SO_PASSCRED), or null. */

@@ -37,11 +37,10 @@ export class TestNetwork {
     return this;
   }
 
-  /** Starts a broker: its socket's other end. */
-  broker(): number {
+  /** Starts a broker with these rules: its socket's other end. */
+  broker(bytes = encodeRules(ALL)): number {
     const { pid } = this.holder;
     const rules = memoryFile("rules");
-    const bytes = encodeRules(ALL);
     pwrite(rules, bytes, bytes.length, 0);
     const program = brokerFile();
     const user = openSync(`/proc/${pid}/ns/user`, "r");

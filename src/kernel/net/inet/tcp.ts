@@ -83,6 +83,7 @@ import { ByteQueue } from "../byte-queue.ts";
 import { countTcp } from "../counters.ts";
 import { kept } from "../options.ts";
 import type { Place } from "../outside/protocol.ts";
+import { hostTakes } from "../outside/socket-options.ts";
 import { OutsideTcp } from "../outside/tcp.ts";
 import { intOption, type ReceiveInfo, type SendInfo, type Socket } from "../socket.ts";
 import { type Endpoint, familyOf, parseAddress, scopeOf } from "./address.ts";
@@ -277,6 +278,7 @@ export class TcpSocket extends InetSocket {
         if (this.state === CONNECTING) return nonBlocking ? -EALREADY : -EINPROGRESS;
         if (this.state === CLOSED) {
           this.progress = SS_UNCONNECTED;
+          this.shutdownMask = 0;
           return this.takeError() || -ECONNABORTED;
         }
         this.progress = SS_CONNECTED;
@@ -297,6 +299,7 @@ export class TcpSocket extends InetSocket {
     const { error } = this;
     if (this.state !== CLOSED || error === 0 || LATER.has(error)) return -EINPROGRESS;
     this.progress = SS_UNCONNECTED;
+    this.shutdownMask = 0;
     return this.takeError();
   }
   override get asking(): boolean {
@@ -523,9 +526,9 @@ export class TcpSocket extends InetSocket {
       const locked = (this.bufLock & (name === SO_SNDBUF ? 1 : 2)) !== 0;
       return (name === SO_SNDBUF || name === SO_RCVBUF) && !locked ? outside.getOption(level, name, 4) : own;
     }
-    // What has not been set is as the host has it.
-    if (this.optionValues?.has(level * 256 + name) || (own !== null && typeof own === "number" && own !== -ENOTCONN))
-      return own;
+    // What the host does not take, and does not know, is only ours.
+    if (this.optionValues?.has(level * 256 + name) && !hostTakes(level, name)) return own;
+    if (typeof own === "number" && own !== -ENOTCONN) return own;
     return length === 0 ? own : outside.getOption(level, name, length);
   }
 
