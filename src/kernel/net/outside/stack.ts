@@ -7,7 +7,7 @@
  * Known gaps: of rules of policy routing the three that are always there, of several next hops the first.
  */
 import { EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH } from "../../abi/errno.ts";
-import { type Class, remade } from "../../state/registry.ts";
+import { remade } from "../../state/registry.ts";
 import { AF_INET, AF_INET6 } from "../abi.ts";
 import { ANY4, ANY6, type Ip, isAny, isLoopback, isMulticast, LOOPBACK4, LOOPBACK6 } from "../inet/ip.ts";
 import { commonBits, prefixOf } from "../inet/prefix.ts";
@@ -16,7 +16,6 @@ import {
   type DeviceAddress,
   IFF_UP,
   LO,
-  LoopbackStack,
   loopbackDevice,
   loopbackRoutes,
   type Neighbour,
@@ -355,8 +354,5 @@ function isMore(a: readonly number[], b: readonly number[]): boolean {
   return false;
 }
 
-// What was there when it was saved is not there now: until the new broker has told, there is nothing but ourselves.
-remade("outside-stack", OutsideStack as Class<NetworkStack>, {
-  key: () => [],
-  make: () => new LoopbackStack(),
-});
+// What was there when it was saved is not there now: until the new broker has told, there is the loopback device alone.
+remade("outside-stack", OutsideStack, { key: () => [], make: () => new OutsideStack() });
