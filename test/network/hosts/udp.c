@@ -7,7 +7,7 @@ static int bound(int family) {
   struct sockaddr_in6 b = at6("::", 0);
   if (family == AF_INET) NEED(bind(s, (void *)&a, sizeof a));
   else NEED(bind(s, (void *)&b, sizeof b));
-  struct timeval t = {3, 0};
+  struct timeval t = {0, 400000};
   setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
   return s;
 }
