@@ -2,8 +2,9 @@
  * The request `add`, both ends: one more container for a sandbox, by descriptors.
  *
  * They come in this order: the root's tree; one for each bind mount of the spec, in its order; the state directory's tree
- * and a control socket that listens in it; cgroup.procs files; those of the first process, from 0 on; the waiter's. What
- * does not fit into one message comes before it, with requests `descriptors` of the same connection.
+ * and a control socket that listens in it; cgroup.procs files; those of the first process, from 0 on; the waiter's; of a
+ * sandbox's first container the network broker's. What does not fit into one message comes before it, with requests
+ * `descriptors` of the same connection.
  */
 import type { ContainerOptions, RestoreImage } from "../core/sandbox.ts";
 import { isBind } from "../core/spec/sandbox-part.ts";
@@ -29,6 +30,8 @@ export interface DescriptorCounts {
   cgroups: number;
   stdio: number;
   waiter: boolean;
+  /** Absent: 0. */
+  network?: 0 | 1;
 }
 
 /** Requests between launcher and sandbox, beside core's ControlMethods. */
@@ -48,5 +51,5 @@ export const DESCRIPTORS_MAX = 4096;
 export const bindsOf = (spec: Spec): Mount[] => (spec.mounts ?? []).filter(isBind);
 
 /** How many descriptors there are in all. */
-export const descriptorCount = ({ binds, state, cgroups, stdio, waiter }: DescriptorCounts): number =>
-  1 + binds + (state ? 2 : 0) + cgroups + stdio + (waiter ? 1 : 0);
+export const descriptorCount = ({ binds, state, cgroups, stdio, waiter, network = 0 }: DescriptorCounts): number =>
+  1 + binds + (state ? 2 : 0) + cgroups + stdio + (waiter ? 1 : 0) + network;

@@ -49,7 +49,10 @@ async function setUp(
     // It ends while the sandbox starts; nobody need wait for that.
     if (!sealed) void opener.close();
     await Promise.all([handle.launched, ready]);
-    const result = await send(handle, options, opened, image);
+    const { warnings } = await send(handle, options, opened, image);
+    // The sandbox has it.
+    handle.broker?.release();
+    const result = { warnings: [...handle.warnings.splice(0), ...warnings] };
     if (sealed) await seal(opener, handle, options.id, opened.root);
     return result;
   } catch (error) {
@@ -74,7 +77,7 @@ async function explained(handle: Handle, error: unknown, refusedBy: "sandbox" | 
 /** Before anything is opened. */
 function checkCount({ spec, stdio, cgroups }: ContainerOptions, image: RestoreImage | null): void {
   const volumes = bindsOf(spec).length;
-  const own = volumes + stdio.length + cgroups.length + 4;
+  const own = volumes + stdio.length + cgroups.length + 5;
   if (own > DESCRIPTORS_MAX)
     throw new RuntimeError(
       "sandbox",
@@ -129,6 +132,7 @@ async function send(
   image: RestoreImage | null,
 ): Promise<AddMethods["add"]["result"]> {
   const { id, bundle, spec, overlay, terminal, share, stdio, waiter } = options;
+  const broker = handle.broker?.descriptor ?? -1;
   const params: AddParams = {
     id,
     bundle,
@@ -142,6 +146,7 @@ async function send(
       cgroups: opened.cgroups.length,
       stdio: stdio.length,
       waiter: waiter !== null,
+      network: broker < 0 ? 0 : 1,
     },
   };
   const fds = [
@@ -151,6 +156,7 @@ async function send(
     ...opened.cgroups,
     ...stdio,
     ...(waiter === null ? [] : [waiter]),
+    ...(broker < 0 ? [] : [broker]),
     ...(image === null ? [] : [...image.files, ...image.memory]),
   ];
   while (fds.length > DESCRIPTORS_PER_MESSAGE)

@@ -180,10 +180,14 @@ export class SandboxContainer {
 
   // ---- What is asked of it ----
 
+  requireUnstarted(): void {
+    if (this.started) throw new Refusal("the first process has been started already", EBUSY);
+  }
+
   start(): void {
     const { params, inner } = this;
     const task = this.task!;
-    if (this.started) throw new Refusal("the first process has been started already", EBUSY);
+    this.requireUnstarted();
     const oci = params.spec.process;
     if (this.restored) {
       this.started = true;
@@ -432,6 +436,7 @@ export class ContainerDescriptors {
   private readonly cgroups: number[];
   private stdio: number[];
   waiter: number;
+  private network: number;
 
   /** `fds` in the order of add-params.ts, as many as that says. */
   constructor({ descriptors }: AddParams, binds: readonly object[], fds: number[]) {
@@ -442,6 +447,7 @@ export class ContainerDescriptors {
     this.cgroups = fds.splice(0, descriptors.cgroups);
     this.stdio = fds.splice(0, descriptors.stdio);
     this.waiter = descriptors.waiter ? fds.shift()! : -1;
+    this.network = descriptors.network === 1 ? fds.shift()! : -1;
   }
 
   takeTree(which: object | "root"): number {
@@ -466,11 +472,18 @@ export class ContainerDescriptors {
     return fd;
   }
 
+  /** The network broker's socket, or -1. */
+  takeNetwork(): number {
+    const fd = this.network;
+    this.network = -1;
+    return fd;
+  }
+
   /** Those that nobody has taken. */
   close(): void {
     const rest = [this.root, ...this.binds.values(), this.state, this.listening, ...this.cgroups, ...this.stdio];
-    for (const fd of [...rest, this.waiter]) if (fd >= 0) closeFd(fd);
-    this.root = this.listening = this.waiter = -1;
+    for (const fd of [...rest, this.waiter, this.network]) if (fd >= 0) closeFd(fd);
+    this.root = this.listening = this.waiter = this.network = -1;
     this.binds.clear();
     this.cgroups.length = 0;
     this.stdio.length = 0;

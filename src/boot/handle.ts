@@ -23,6 +23,7 @@ import { EAGAIN, EINTR } from "../kernel/abi/errno.ts";
 import { SIGKILL } from "../kernel/signal/numbers.ts";
 import { closeFd, dup, unixConnect, unixSocket, waitChild } from "../native/host.ts";
 import { signalProcess } from "../native/host-calls.ts";
+import type { StartedBroker } from "./broker.ts";
 import { CONNECTION_SEQ, MessageReader, MessageWriter } from "./wire.ts";
 
 const SOCK_STREAM = 1;
@@ -57,6 +58,10 @@ export class Handle implements SandboxHandle {
   private readonly waiting = new Map<number, Pending>();
   private readonly socketOpen: Promise<Socket | null>;
   private seq = 0;
+  /** Of one that this process launched, until the sandbox has its socket. */
+  broker: StartedBroker | null = null;
+  /** For whoever adds the first container. */
+  readonly warnings: string[] = [];
   /** The jail has been closed; rejects with what kept the sandbox from being made. Of one that this process launched. */
   launched: Promise<void> = Promise.resolve();
   private gone = false;
@@ -209,6 +214,7 @@ export class Handle implements SandboxHandle {
     signalProcess(this, SIGKILL);
     if ((await this.end(KILL_MS)) === false)
       throw new RuntimeError("sandbox", `the sandbox process ${this.pid} does not end: ${stateOf(this.pid)}`);
+    await this.broker?.end();
     this.close();
   }
 
@@ -242,6 +248,7 @@ export class Handle implements SandboxHandle {
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    this.broker?.release();
     this.rejectAll(new RuntimeError("sandbox", "the connection to the sandbox process was closed"));
     this.reader.close();
     closeFd(this.socket);

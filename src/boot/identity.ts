@@ -93,7 +93,8 @@ export function caller(): Caller {
   };
 }
 
-function parseMap(text: string): Extent[] {
+/** Of /proc/PID/uid_map. */
+export function parseMap(text: string): Extent[] {
   const lines = text.trim().split("\n");
   return lines.map((line) => {
     const [inside, outside, count] = line.trim().split(/\s+/).map(Number);

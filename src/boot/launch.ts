@@ -58,7 +58,17 @@ async function launch(options: SandboxOptions): Promise<SandboxHandle> {
   const { pid, hasClock } = started;
   // Start times are in our time namespace's clock, not in the sandbox': only commands compare them.
   const handle = new Handle(ours, pid, startTimeOf(pid), true);
-  handle.launch(hasClock ? { ...options, clock: null } : options);
+  handle.launch({ ...options, outside: null, clock: hasClock ? null : options.clock });
+  try {
+    // While its runtime starts. Whoever needs none does not load it.
+    if (options.outside !== null) {
+      const { startBroker } = await import("./broker.ts");
+      handle.broker = startBroker(options, handle, caller().maySetIds, (text) => handle.warnings.push(text));
+    }
+  } catch (error) {
+    await handle.kill();
+    throw error;
+  }
   return handle;
 }
 

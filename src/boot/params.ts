@@ -31,6 +31,8 @@ const signal: Check = (value) =>
     : "a signal's number";
 const count: Check = (value) =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) <= DESCRIPTORS_MAX ? undefined : "a count";
+const port: Check = (value) =>
+  Number.isInteger(value) && (value as number) > 0 && (value as number) <= 65535 ? undefined : "a port";
 const object: Check = (value) => (isObject(value) ? undefined : "an object");
 const optional =
   (check: Check): Check =>
@@ -115,7 +117,14 @@ const add: Fields<Methods["add"]["params"]> = {
   overlay: oneOf("none", "memory"),
   terminal: boolean,
   share: fields({ pid: orNull(id), ipc: orNull(id), uts: orNull(id) }),
-  descriptors: fields({ binds: count, state: boolean, cgroups: count, stdio: count, waiter: boolean }),
+  descriptors: fields({
+    binds: count,
+    state: boolean,
+    cgroups: count,
+    stdio: count,
+    waiter: boolean,
+    network: optional(oneOf(0, 1)),
+  }),
 };
 const restoredAs: Check = (value) =>
   typeof value === "string" && /^(restored|branched \d{1,9})$/.test(value) ? undefined : "what it is restored as";
@@ -131,6 +140,7 @@ const PARAMS: { [M in keyof Methods]: Fields<Methods[M]["params"]> } = {
   processes: { id },
   stats: { id },
   update: { id, resources: object },
+  forward: { id, port },
   ping: {},
   destroy: { id },
   commit: { id },

@@ -12,6 +12,8 @@ import {
 } from "../core/sandbox.ts";
 import { decodeName } from "../kernel/abi/bytes.ts";
 import { errnoName } from "../kernel/abi/errno.ts";
+import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
+import { Carried } from "../kernel/net/carried.ts";
 import { SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH } from "../kernel/signal/numbers.ts";
 import { kernelInfo, sendSignal } from "../kernel/signal/send.ts";
 import { ImageError } from "../kernel/state/encode.ts";
@@ -20,7 +22,7 @@ import { RUN_ZOMBIE } from "../kernel/task/task.ts";
 import { readClock } from "../kernel/time/clock.ts";
 import { processCpuNs } from "../kernel/time/cpu-time.ts";
 import { Timer } from "../kernel/time/timers.ts";
-import { closeFd, dupTo } from "../native/host.ts";
+import { closeFd, dupTo, fcntl } from "../native/host.ts";
 import { exitProcess } from "../native/sandbox.ts";
 import type { Home } from "../platform/platform.ts";
 import {
@@ -38,9 +40,11 @@ import { type Answer, type Caller, type ControlServer, type Method, Refusal } fr
 import type { Taken } from "./from-host.ts";
 import { NULL_FD, STDERR_FD } from "./launch.ts";
 import { applyLimits } from "./limits.ts";
+import { takeBroker, whenNetworkKnown } from "./network.ts";
 import { checkDescriptors, checkParams, type Methods } from "./params.ts";
 import { checkRestore, restoreKernel, savedPart } from "./restore.ts";
 
+const F_SETFL = 4;
 const EBUSY = 16;
 const EEXIST = 17;
 const EINVAL = 22;
@@ -115,10 +119,22 @@ export class Requests implements ContainerOwner {
   }
 
   private readonly served: Served = {
-    start: ({ id }) => {
-      if (this.awaited !== null) this.awaited.start(id);
-      else this.container(id).start();
-      return {};
+    start: ({ id }, _fds, answer) => {
+      if (this.awaited !== null) {
+        this.awaited.start(id);
+        return {};
+      }
+      // Before anything is waited for: it may not be there, or have been started.
+      this.container(id).requireUnstarted();
+      whenNetworkKnown(this.taken.kernel, () => {
+        try {
+          this.container(id).start();
+          answer.resolve({});
+        } catch (error) {
+          answer.reject(error);
+        }
+      });
+      return undefined;
     },
     wait: ({ id, pid }, fds, answer) => {
       // The answer may be long in coming.
@@ -181,6 +197,7 @@ export class Requests implements ContainerOwner {
       applyLimits(this.container(id).inner, resources);
       return {};
     },
+    forward: ({ id, port }, fds, answer) => this.forward(id, port, fds, answer),
     descriptors: (_params, fds, { caller }) => {
       if (caller.held.length + fds.length > DESCRIPTORS_MAX) {
         for (const fd of caller.held.splice(0)) closeFd(fd);
@@ -236,6 +253,36 @@ export class Requests implements ContainerOwner {
       return this.add(params, fds, answer);
     },
   };
+
+  private forward(id: string, port: number, fds: number[], answer: Answer): undefined {
+    const container = this.container(id);
+    const [fd, ...more] = fds;
+    if (fd === undefined || more.length > 0)
+      throw new Refusal(`forward: ${fds.length} descriptors came, not one`, EINVAL);
+    const { first } = container.inner;
+    if (first === null || !container.running) throw new Refusal("the container does not run", ESRCH);
+    fds.length = 0;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    const refused = (errno: number) => new Refusal(`nobody listens on port ${port} (${errnoName(errno)})`, errno);
+    const { onClosed } = answer.caller;
+    const end = () => {
+      if (typeof carried === "object") carried.close();
+    };
+    const carried = Carried.begin(
+      this.taken.kernel,
+      first.leader,
+      fd,
+      port,
+      (result) => (result < 0 ? answer.reject(refused(-result)) : answer.resolve({})),
+      () => {
+        const at = onClosed.indexOf(end);
+        if (at >= 0) onClosed.splice(at, 1);
+      },
+    );
+    if (typeof carried === "number") throw refused(-carried);
+    onClosed.push(end);
+    return undefined;
+  }
 
   /** The sandbox is being saved, or has been. */
   private checkpoint: Checkpoint | null = null;
@@ -340,6 +387,7 @@ export class Requests implements ContainerOwner {
     } finally {
       for (const fd of [objects, pages, ...memory]) closeFd(fd);
     }
+    takeBroker(kernel, arrivals[0]!.descriptors);
     kernel.savePoint.over(as);
     for (const arrived of arrivals) this.catchUp(arrived);
     return { warnings };
@@ -356,13 +404,18 @@ export class Requests implements ContainerOwner {
         answer.reject(error);
       }
     for (const signo of signals) container!.signal(signo, false);
-    if (started) container!.start();
+    if (started)
+      whenNetworkKnown(this.taken.kernel, () => {
+        if (!container!.ending) container!.start();
+      });
   }
 
   private add(params: AddParams, fds: number[], answer: Answer): Methods["add"]["result"] {
     const { kernel } = this.taken;
     const { id, share } = params;
     checkDescriptors(params, fds.length, descriptorCount(params.descriptors));
+    if (params.descriptors.network === 1 && this.root !== null)
+      throw new Refusal("add: the network is that of the sandbox's first container", EINVAL);
     if (this.rootStatus !== null) throw new Refusal("add: the sandbox is ending", ESRCH);
     if (this.awaited !== null) throw new Refusal(`add: ${this.awaited.missingText}`, EBUSY);
     if (this.containers.has(id)) throw new Refusal(`there is a container "${id}" in this sandbox already`, EEXIST);
@@ -381,6 +434,7 @@ export class Requests implements ContainerOwner {
     answer.acknowledge();
     const descriptors = new ContainerDescriptors(params, bindsOf(params.spec), fds.splice(0));
     const { server, taken } = this;
+    takeBroker(kernel, descriptors);
     const inner = kernel.addContainer(id, shared, this.homeOf(descriptors));
     const container = SandboxContainer.add(inner, this, server, taken, params, descriptors);
     this.containers.set(id, container);

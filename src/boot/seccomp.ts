@@ -3,6 +3,7 @@
  * is there; a call that is not listed gives EPERM.
  */
 import { SYSCALL_NUMBERS, type SyscallName } from "../kernel/abi/syscall-numbers.ts";
+import { SOCKET_OPTIONS } from "../kernel/net/outside/socket-options.ts";
 import { installFilter } from "../native/sandbox.ts";
 
 /** The JavaScript runtime: memory, threads, time, signals among its threads. */
@@ -84,6 +85,8 @@ const DESCRIPTORS: SyscallName[] = [
   "accept4",
   "shutdown",
   "getsockopt",
+  "getsockname",
+  "getpeername",
   "memfd_create",
 ];
 
@@ -146,5 +149,7 @@ export function closeFilter(platform: Iterable<SyscallName>): number {
   return installFilter(
     Int32Array.from(names, (name) => SYSCALL_NUMBERS[name]),
     names.length,
+    Int32Array.from(SOCKET_OPTIONS.flat()),
+    SOCKET_OPTIONS.length,
   );
 }

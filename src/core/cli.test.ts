@@ -222,7 +222,7 @@ Global flags: \`runts --help\`.
       expect(text).toStartWith(
         "runts runs containers, and single programs, on its own user-space Linux kernel.\n\nUsage:",
       );
-      expect(text).toContain("\n  kill        send a signal to a container\n");
+      expect(text).toContain("\n  kill          send a signal to a container\n");
       expect(text).toContain("\n      --log-format <FORMAT>  text or json (default: text)\n");
       expect(text).toEndWith("\n\n`runts help COMMAND` tells more of each.\n");
       expect(text).not.toContain("inner");

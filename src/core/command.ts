@@ -4,6 +4,7 @@ import type { Flags, FlagValues } from "./flags.ts";
 import type { Globals } from "./global-flags.ts";
 import type { HostCalls } from "./host-calls.ts";
 import type { Log } from "./log.ts";
+import type { NetworkConfig } from "./network.ts";
 import type { Registry } from "./registry.ts";
 import type { SandboxLauncher } from "./sandbox.ts";
 
@@ -11,6 +12,8 @@ export interface CommandContext {
   readonly globals: Globals;
   readonly log: Log;
   readonly plugins: Registry;
+  /** What the configuration file says of networks. */
+  readonly network: NetworkConfig;
   /** Loaded on first use, so that commands that need none start faster. */
   launcher(): Promise<SandboxLauncher>;
   hostCalls(): Promise<HostCalls>;

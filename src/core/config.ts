@@ -9,6 +9,10 @@
  *   disable = ["do"]                         # built-in ones to leave out
  *   [plugin.audit]                # options of that plugin
  *   deny = ["/etc/shadow"]
+ *   [network]                     # of containers that say nothing themselves, and of `do --allow-net`; texts or lists
+ *   egress = ["example.com:443", "*.example.org"]
+ *   deny = "10.0.0.0/8"           # whatever a container says
+ *   publish = ["8080:80"]
  *
  * /etc/runts/config.toml is read first, then $XDG_CONFIG_HOME/runts/config.toml over it; `--config` replaces both.
  * Every complaint names the file, the line and the path. A file that others could write is refused.
@@ -16,6 +20,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { RuntimeError } from "./errors.ts";
+import type { NetworkConfig } from "./network.ts";
 
 export interface Config {
   /** By dashed name, unchecked: which flags there are is known only when the plugins are loaded. */
@@ -25,6 +30,7 @@ export interface Config {
   disable: string[];
   /** By name of the plugin; checked by the plugin's schema. */
   options: Record<string, unknown>;
+  network: NetworkConfig;
   /** For messages: where a path was said, as "file:line: path". */
   where(path: readonly string[]): string;
 }
@@ -35,6 +41,7 @@ const EMPTY: Config = {
   enable: [],
   disable: [],
   options: {},
+  network: { egress: null, deny: null, publish: null },
   where: (path) => path.join("."),
 };
 
@@ -64,6 +71,12 @@ function merge(base: Config, over: Config): Config {
     enable: [...new Set([...base.enable, ...over.enable])],
     disable: [...new Set([...base.disable, ...over.disable])],
     options: { ...base.options, ...over.options },
+    network: {
+      egress: over.network.egress ?? base.network.egress,
+      // One file's refusals are not lifted by the other.
+      deny: [base.network.deny, over.network.deny].filter((text) => text !== null).join(",") || null,
+      publish: over.network.publish ?? base.network.publish,
+    },
     where(path) {
       const inOver = over.where(path);
       return inOver === path.join(".") ? base.where(path) : inOver;
@@ -94,9 +107,22 @@ async function readOne(path: string): Promise<Config> {
     return line === 0 ? keys.join(".") : `${path}:${line}: ${keys.join(".")}`;
   };
   const names = v.optional(v.array(v.string()), []);
+  const texts = v.optional(
+    v.nullable(
+      v.union([
+        v.string(),
+        v.pipe(
+          v.array(v.string()),
+          v.transform((list) => list.join(",")),
+        ),
+      ]),
+    ),
+    null,
+  );
   const schema = v.strictObject({
     flags: v.optional(v.record(v.string(), v.unknown()), {}),
     plugins: v.optional(v.strictObject({ directories: names, enable: names, disable: names }), {}),
+    network: v.optional(v.strictObject({ egress: texts, deny: texts, publish: texts }), {}),
     plugin: v.optional(v.record(v.string(), v.record(v.string(), v.unknown())), {}),
   });
   const result = v.safeParse(schema, value);
@@ -110,13 +136,18 @@ async function readOne(path: string): Promise<Config> {
     const line = lineOf(text, keys);
     throw new RuntimeError("invalid-config", `${path}${line === 0 ? "" : `:${line}`}: ${message}`, { path });
   }
-  const { flags, plugins, plugin } = result.output;
+  const { flags, plugins, plugin, network } = result.output;
+  if (Object.values(network).some((text) => text !== null)) {
+    const { checkNetworkConfig } = await import("./network.ts");
+    checkNetworkConfig(network, (key) => where(["network", key]));
+  }
   return {
     flags,
     directories: plugins.directories.map((each) => resolve(dirname(path), each)),
     enable: plugins.enable,
     disable: plugins.disable,
     options: plugin,
+    network,
     where,
   };
 }

@@ -21,7 +21,7 @@ export const globalFlags = {
   network: flag.string({
     value: "KIND",
     default: "sandbox",
-    help: "sandbox (own stack), none (loopback only) or host (not there yet: as sandbox, with a warning)",
+    help: "what containers reach: sandbox (the network of their spec), host (this one), none (a loopback only)",
     schema: (v) => v.picklist(["sandbox", "host", "none"], 'expected "sandbox", "host" or "none"'),
   }),
   overlay: flag.boolean({ help: "what a container writes to its root and volumes goes to memory, not to the host" }),

@@ -37,6 +37,10 @@ export interface HostCalls {
    * array and the descriptors must stay until then, or until the process ends.
    */
   copy(from: number, to: number, done: Int32Array): number;
+  /** A socket that listens on an address, IPv4 or IPv6, and a port; 0: any. The port goes into out[0]. -EINVAL: no address. */
+  listenTcp(address: string, port: number, out: Int32Array): number;
+  /** Calls `accepted` with each connection that comes there, until the process ends; its descriptor is the callee's. */
+  acceptConnections(listener: number, accepted: (fd: number) => void): number;
   /** kill(2) of that process, and of no later one with its number: -ESRCH when it is gone. */
   signalProcess(process: ProcessRef, signal: number): number;
 }

@@ -70,6 +70,7 @@ export async function runProgram(program: Program): Promise<number> {
       globals: globals.values as Globals,
       log,
       plugins: registry,
+      network: config.network,
       launcher: once(() => program.launcher()),
       hostCalls: once(() => program.hostCalls()),
       containers: once(async () => {

@@ -76,14 +76,35 @@ export interface ClockValues {
   boottimeNs: number;
 }
 
+/** What guests may reach outside of their sandbox, as texts: see src/core/egress.ts. */
+export interface OutsideNetwork {
+  /** What may be reached. */
+  egress: string;
+  /** What may not, whatever `egress` says; null: nothing. */
+  deny: string | null;
+  /** Ports of guests that may be reached from outside, and where; null: all that they listen on. */
+  publish: string | null;
+  /** Addresses that names are asked for at. */
+  resolvers: readonly string[];
+  /** It is the caller's own namespace: its loopback, and what clouds keep there, is not for guests that did not name it. */
+  shared: boolean;
+  /** Somebody relies on it: without it the sandbox is not started. */
+  required: boolean;
+}
+
 /** What a sandbox is made by: nothing of a container. */
 export interface SandboxOptions {
   /** Also the id of its first container. */
   id: string;
   /** Name of a registered platform. */
   platform: string;
-  /** "sandbox" (own stack), "host" (pass-through sockets: not there yet), "none" (loopback only). */
+  /**
+   * What its guests reach through the broker: the namespace of `namespaces.network`, or a new one ("sandbox"); the
+   * caller's ("host"); nothing, a loopback only ("none", or `outside` null).
+   */
   network: "sandbox" | "host" | "none";
+  /** How they reach it. The sandbox process itself is not told. */
+  outside: OutsideNetwork | null;
   debug: boolean;
   /** null: off; [] : every call; otherwise the calls named. */
   strace: readonly string[] | null;
@@ -231,6 +252,11 @@ export interface ControlMethods {
   stats: { params: { id: string }; result: GuestStats };
   /** New limits that the guest kernel itself enforces. The host's cgroup is the caller's work. */
   update: { params: { id: string; resources: Resources }; result: Record<string, never> };
+  /**
+   * Connects the request's descriptor, a stream socket that somebody outside is connected to, to who listens on a TCP port in the
+   * container's network, on its loopback too. Refused with ECONNREFUSED when nobody does. Ends with this connection.
+   */
+  forward: { params: { id: string; port: number }; result: Record<string, never> };
   /** Nothing: to see whether the sandbox answers. */
   ping: { params: Record<string, never>; result: Record<string, never> };
   /** Takes one container down, and answers when it is gone; the sandbox goes with its first one. */

@@ -14,6 +14,7 @@ import { isAlive, processRef } from "./container/process-ref.ts";
 import { isErrno, RuntimeError } from "./errors.ts";
 import type { Globals } from "./global-flags.ts";
 import type { Log } from "./log.ts";
+import { NO_NETWORK_CONFIG } from "./network.ts";
 import type { Plugin } from "./plugin.ts";
 import { Registry } from "./registry.ts";
 import {
@@ -251,6 +252,7 @@ export class Bench {
       globals,
       log: this.log,
       plugins: this.registry,
+      network: NO_NETWORK_CONFIG,
       launcher: async () => this.launcher,
       hostCalls: async () => hostCalls,
       containers: () => {

@@ -1,7 +1,8 @@
 /** The host calls of commands: core's HostCalls interface on top of the native library. */
+import type { Socket } from "bun";
 import type { HostCalls } from "../core/host-calls.ts";
 import type { ProcessRef } from "../core/sandbox.ts";
-import { enterStub, openerStub, waiterStub } from "../generated/native-blobs.ts";
+import { brokerStub, enterStub, openerStub, waiterStub } from "../generated/native-blobs.ts";
 import {
   closeFd,
   fchownat,
@@ -17,6 +18,7 @@ import {
   writeFd,
 } from "./host.ts";
 import { bind, f64, i32, pointer } from "./library.ts";
+import { acceptAll, listenTcp } from "./network.ts";
 
 const symbols = bind({
   cm_setns: { args: [i32], returns: i32 },
@@ -126,6 +128,27 @@ function spawnWaiter(channel: number, terminal: number, sandbox: number): number
 /** The program of src/native/opener.stub.c as a file in memory; -errno. */
 export const openerFile = (): number => programFile("runts-opener", openerStub);
 
+/** The program of src/native/broker.stub.c as a file in memory; -errno. */
+export const brokerFile = (): number => programFile("runts-broker", brokerStub);
+
+/** An empty file in memory; -errno. */
+export const memoryFile = (name: string): number => memfdCreate(path(name), MFD_CLOEXEC);
+
+/** Calls `accepted` with each new connection of a listening socket. 0 or -errno. */
+function acceptConnections(listener: number, accepted: (fd: number) => void): number {
+  const pair = new Int32Array(2);
+  const made = socketpair(SOCK_STREAM, pair);
+  if (made < 0) return made;
+  // The runtime closes its end with the process; the thread's stays open as long.
+  let rest = Buffer.alloc(0);
+  const data = (_socket: Socket, bytes: Uint8Array) => {
+    rest = Buffer.concat([rest, bytes]);
+    for (; rest.length >= 4; rest = rest.subarray(4)) accepted(rest.readInt32LE());
+  };
+  void Bun.connect({ fd: pair[0]!, socket: { data } } as unknown as Parameters<typeof Bun.connect>[0]);
+  return acceptAll(listener, pair[1]!);
+}
+
 /** Signals the process that started at `startTime`, and no later one of its number. */
 export const signalProcess = ({ pid, startTime }: ProcessRef, signal: number): number =>
   symbols.cm_signal_process(pid, startTime, signal);
@@ -157,5 +180,7 @@ export const hostCalls: HostCalls = {
   joinNamespace: (fd) => symbols.cm_setns(fd),
   copy: (from, to, done) => symbols.cm_copy(from, to, done),
   spawnWaiter,
+  listenTcp: (address, port, out) => listenTcp(path(address), port, out),
+  acceptConnections,
   signalProcess,
 };

@@ -293,6 +293,31 @@ int h_peercred(int fd, double *out)
 	return 0;
 }
 
+/*
+ * Sockets of the network outside, which the broker has made. Calls without waiting; addresses are struct sockaddr_in or
+ * sockaddr_in6 in n bytes, whose length is the result.
+ */
+int h_recv(int fd, void *buf, int n, int flags) { return R(recv(fd, buf, (size_t)n, flags | MSG_DONTWAIT)); }
+int h_send(int fd, const void *buf, int n, int flags) { return R(send(fd, buf, (size_t)n, flags | MSG_DONTWAIT | MSG_NOSIGNAL)); }
+/* The length of the value, which is cut to n bytes. */
+int h_getsockopt(int fd, int level, int name, void *value, int n)
+{
+	socklen_t length = (socklen_t)n;
+	return getsockopt(fd, level, name, value, &length) < 0 ? -errno : (int)length;
+}
+int h_setsockopt(int fd, int level, int name, const void *value, int n) { return R(setsockopt(fd, level, name, value, (socklen_t)n)); }
+int h_sockname(int fd, int peer, void *address, int n)
+{
+	socklen_t length = (socklen_t)n;
+	return (peer ? getpeername : getsockname)(fd, address, &length) < 0 ? -errno : (int)length;
+}
+/* A new connection and where it comes from: its descriptor, without waiting. */
+int h_accept_from(int fd, void *address, int n)
+{
+	socklen_t length = (socklen_t)n;
+	return R(accept4(fd, address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
 /* Processes. */
 int h_kill(int pid, int signo) { return R(kill(pid, signo)); }
 /* mask: n bytes, one bit a CPU. */

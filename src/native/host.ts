@@ -68,6 +68,12 @@ const symbols = bind({
   h_shutdown: { args: [i32, i32], returns: i32 },
   h_sendmsg: { args: [i32, pointer, i32, pointer, i32, i32], returns: i32, sized: [1, 2] },
   h_recvmsg: { args: [i32, pointer, i32, pointer, pointer, i32], returns: i32, sized: [1, 2] },
+  h_recv: { args: [i32, pointer, i32, i32], returns: i32, ours: true, sized: [1, 2] },
+  h_send: { args: [i32, pointer, i32, i32], returns: i32, ours: true, sized: [1, 2] },
+  h_getsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32, sized: [3, 4] },
+  h_setsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32, sized: [3, 4] },
+  h_sockname: { args: [i32, i32, pointer, i32], returns: i32, sized: [2, 3] },
+  h_accept_from: { args: [i32, pointer, i32], returns: i32, sized: [1, 2] },
   h_peercred: { args: [i32, pointer], returns: i32 },
   h_kill: { args: [i32, i32], returns: i32 },
   h_set_nice: { args: [i32, i32, i32], returns: i32 },
@@ -161,6 +167,18 @@ export const sendmsg: (fd: number, buf: Bytes, n: number, fds: Bytes, nfds: numb
   symbols.h_sendmsg;
 export const recvmsg: (fd: number, buf: Bytes, n: number, fds: Bytes, nfds: Bytes, flags: number) => number =
   symbols.h_recvmsg;
+/** Of sockets of the network outside, and never waiting; `flags`: MSG_*. */
+export const receiveFrom: (fd: number, buf: Bytes, n: number, flags: number) => number = symbols.h_recv;
+export const sendTo: (fd: number, buf: Bytes, n: number, flags: number) => number = symbols.h_send;
+export const getSocketOption: (fd: number, level: number, name: number, value: Bytes, n: number) => number =
+  symbols.h_getsockopt;
+/** The jail's filter lets pass what src/boot/seccomp.ts lists. */
+export const setSocketOption: (fd: number, level: number, name: number, value: Bytes, n: number) => number =
+  symbols.h_setsockopt;
+/** Its own address, or with `peer` (1) the other end's: the length. */
+export const socketName: (fd: number, peer: number, address: Bytes, n: number) => number = symbols.h_sockname;
+/** A connection of a listener and the address that it comes from: its descriptor. */
+export const acceptFrom: (fd: number, address: Bytes, n: number) => number = symbols.h_accept_from;
 export const peercred: (fd: number, out: Bytes) => number = symbols.h_peercred;
 export const killProcess: (pid: number, signo: number) => number = symbols.h_kill;
 export const getpid: () => number = symbols.h_getpid;

@@ -927,31 +927,55 @@ void bt_exit(int code) { _exit(code); }
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 /*
- * The sandbox process' own filter, on all its threads: the `n` system calls of `allowed` pass; clone passes without any
+ * The sandbox process' own filter, on all its threads: the `n` system calls of `allowed` pass; of sendto and sendmsg those
+ * without MSG_FASTOPEN, which connects; of setsockopt the options in the `m` pairs of level and name; clone passes without any
  * CLONE_NEW* flag; clone3 says ENOSYS, since its flags cannot be seen; all else is EPERM. Permanent.
  */
-int jl_filter(const int32_t *allowed, int n)
+int jl_filter(const int32_t *allowed, int n, const int32_t *options, int m)
 {
-	struct sock_filter *f = calloc((size_t)n * 2 + 32, sizeof *f);
+	struct sock_filter *f = calloc((size_t)n * 4 + (size_t)m * 2 + 64, sizeof *f);
 	int k = 0;
 	if (!f)
 		return -ENOMEM;
 #define EMIT(...) f[k++] = (struct sock_filter)__VA_ARGS__
+#define DENY SECCOMP_RET_ERRNO | EPERM
 	EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)));
 	EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0));
 	EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
 	EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
 	for (int i = 0; i < n; i++) {
-		EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)allowed[i], 0, 1));
+		if (allowed[i] == SYS_sendto || allowed[i] == SYS_sendmsg) {
+			EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)allowed[i], 0, 4));
+			EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[allowed[i] == SYS_sendto ? 3 : 2])));
+			EMIT(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MSG_FASTOPEN, 0, 1));
+			EMIT(BPF_STMT(BPF_RET | BPF_K, DENY));
+		} else
+			EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)allowed[i], 0, 1));
 		EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 	}
 	EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1));
 	EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
-	EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3));
+	EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4));
 	EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])));
 	EMIT(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x7e020080u, 1, 0));
 	EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-	EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+	EMIT(BPF_STMT(BPF_RET | BPF_K, DENY));
+	EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setsockopt, 1, 0));
+	EMIT(BPF_STMT(BPF_RET | BPF_K, DENY));
+	/* Level and name as one word; the host looks at 32 bits of either, of which we allow 16. */
+	EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])));
+	EMIT(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x10000, 4, 0));
+	EMIT(BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 16));
+	EMIT(BPF_STMT(BPF_MISC | BPF_TAX, 0));
+	EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])));
+	EMIT(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x10000, 0, 1));
+	EMIT(BPF_STMT(BPF_RET | BPF_K, DENY));
+	EMIT(BPF_STMT(BPF_ALU | BPF_OR | BPF_X, 0));
+	for (int i = 0; i < m; i++) {
+		EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)options[2 * i] << 16 | (uint32_t)options[2 * i + 1], 0, 1));
+		EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+	}
+	EMIT(BPF_STMT(BPF_RET | BPF_K, DENY));
 	struct sock_fprog prog = { (unsigned short)k, f };
 	int r = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog);
 	int error = r < 0 ? -errno : r > 0 ? -EBUSY : 0;

@@ -9,7 +9,7 @@ const symbols = bind({
   bt_catch_signals: { args: [i32], returns: i32 },
   bt_short_slices: { args: [f64], returns: i32 },
   bt_exit: { args: [i32], returns: i32 },
-  jl_filter: { args: [pointer, i32], returns: i32 },
+  jl_filter: { args: [pointer, i32, pointer, i32], returns: i32 },
   jl_helper: { args: [i32], returns: i32 },
   jl_helper_done: { args: [], returns: i32 },
   jl_open_tree: { args: [pointer, f64], returns: i32 },

@@ -31,6 +31,7 @@ function sandboxOptions(context: Context, id: string, platform: string) {
     id,
     platform,
     network: "sandbox" as const,
+    outside: null,
     debug: false,
     strace: null,
     debugLog: null,

@@ -14,7 +14,7 @@ import { RuntimeError } from "../errors.ts";
 import { programError } from "../exec-error.ts";
 import { type FlagValues, flag, usage } from "../flags.ts";
 import type { Restoring } from "../image.ts";
-import { chooseNetwork } from "../network.ts";
+import { programNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
 import type { ContainerOptions, ExitStatus, SandboxHandle, SandboxLauncher, SandboxOptions } from "../sandbox.ts";
 import { exitCodeOf } from "../signals.ts";
@@ -34,6 +34,16 @@ const flags = {
   mount: flag.list({
     value: "TYPE:SOURCE:TO[:OPTION,...]",
     help: "mount a file system of this kernel or of a plugin, for example tmpfs:none:/scratch:size=1m",
+  }),
+  allowNet: flag.optional({
+    value: "RULES",
+    help: "let the program reach the network: all of it, or only example.com:443,*.example.org,10.0.0.0/8",
+  }),
+  denyNet: flag.list({ value: "RULES", help: "with --allow-net: but not these" }),
+  publish: flag.list({
+    value: "[ADDR:]PORT:PORT",
+    short: "p",
+    help: "let a port of this host lead to one of the program's; /udp behind it for UDP",
   }),
   readOnly: flag.boolean({ help: "no overlay: writes to the root fail" }),
   noTty: flag.boolean({ short: "T", help: "no terminal of its own, even if this command has one" }),
@@ -57,6 +67,8 @@ go to memory and are gone with it. Flags end at the first argument that is none.
     "runts --strace=openat do ls -la",
     "runts do --save warm.img -- python3 server.py",
     "runts do --from warm.img",
+    "runts do --allow-net=pypi.org:443,files.pythonhosted.org:443 -- pip install x",
+    "runts do --publish 8080:80 -- python3 -m http.server 80",
   ],
   flags,
   stopAtPositional: true,
@@ -115,7 +127,7 @@ async function runProgram(
   const options: SandboxOptions = {
     id: `do-${process.pid}`,
     platform,
-    network: chooseNetwork(globals, log),
+    ...programNetwork(globals, values, context.network),
     debug: globals.debug,
     strace: straceNames(globals["strace"]),
     debugLog: globals.debugLog ?? null,

@@ -5,6 +5,7 @@
  * Memory and processor are the host's account of the sandbox and its stubs where there is a cgroup; what only the guest
  * kernel knows (processes, interfaces, and the rest without a cgroup) comes from it.
  */
+import { readFileSync } from "node:fs";
 import { command } from "../command.ts";
 import { type CgroupStats, cgroupStats, SANDBOX_THREADS } from "../container/cgroup.ts";
 import type { Container } from "../container/container.ts";
@@ -32,7 +33,9 @@ export default command({
     requireState("events", first.id, first.status);
     const print = async (container: Container) => {
       const host = cgroupStats(container.metadata.cgroups);
-      context.out(`${JSON.stringify(statsEvent(container.id, host, await containers.stats(container)))}\n`);
+      const guest = await containers.stats(container);
+      const interfaces = interfacesOf(container) ?? guest.interfaces;
+      context.out(`${JSON.stringify(statsEvent(container.id, host, { ...guest, interfaces }))}\n`);
       return host;
     };
     if (stats) {
@@ -56,6 +59,26 @@ export default command({
     }
   },
 });
+
+/** Of the network namespace that is the container's own; null: it has none, or its devices are only its kernel's. */
+function interfacesOf({ metadata, sandboxPid }: Container): GuestStats["interfaces"] | null {
+  if (metadata.network !== "sandbox" || sandboxPid === 0) return null;
+  try {
+    return parseDevices(readFileSync(`/proc/${sandboxPid}/net/dev`, "latin1"));
+  } catch {
+    return null;
+  }
+}
+
+/** /proc/PID/net/dev. */
+export function parseDevices(text: string): GuestStats["interfaces"] {
+  return [...text.matchAll(/^ *([^:\s]+): *(.*)$/gm)].map(([, name, rest]) => {
+    const n = rest!.trim().split(/\s+/).map(Number);
+    const [rxBytes = 0, rxPackets = 0, rxErrors = 0, rxDropped = 0] = n;
+    const [txBytes = 0, txPackets = 0, txErrors = 0, txDropped = 0] = n.slice(8);
+    return { name: name!, rxBytes, rxPackets, rxErrors, rxDropped, txBytes, txPackets, txErrors, txDropped };
+  });
+}
 
 /** A sandbox that does not answer any more may still be about to go. */
 const ENDING_MS = 2000;

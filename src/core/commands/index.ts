@@ -33,6 +33,11 @@ export const builtInCommands: readonly LazyCommand[] = [
   { name: "list", summary: "list containers", load: async () => (await import("./list.ts")).default },
   { name: "pause", summary: "stop a container's processes", load: async () => (await import("./pause.ts")).pause },
   { name: "plugins", summary: "list the plugins", load: async () => (await import("./plugins.ts")).default },
+  {
+    name: "port-forward",
+    summary: "carry connections of this host into a container",
+    load: async () => (await import("./port-forward.ts")).default,
+  },
   { name: "ps", summary: "list a container's processes", load: async () => (await import("./ps.ts")).default },
   {
     name: "resume",

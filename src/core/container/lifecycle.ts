@@ -16,7 +16,7 @@ import { checkRoot, inUserNamespace } from "../global-flags.ts";
 import type { HostCalls } from "../host-calls.ts";
 import { checkCpu, cpuFlags, type Restoring, restoreImage, savedContainers } from "../image.ts";
 import { inheritedDescriptors } from "../inherited.ts";
-import { chooseNetwork } from "../network.ts";
+import { checkJoinerRules, containerNetwork } from "../network.ts";
 import { choosePlatform, straceNames } from "../platforms.ts";
 import type { ContainerStatus } from "../plugin.ts";
 import type {
@@ -365,6 +365,7 @@ export class Containers {
     const place = await findPlace(this.context, this.store, this.seen(locked), (id) => this.lookUp(id));
     if (place === null) return null;
     const { id, sandbox, platform, network } = place.sandbox;
+    checkJoinerRules(metadata.id, metadata.spec, id, place.sandbox.spec);
     Object.assign(metadata, { sandboxId: id, sandbox, platform, network });
     return place;
   }
@@ -411,10 +412,12 @@ export class Containers {
   ): Promise<SandboxHandle> {
     const { globals, plugins } = this.context;
     const { metadata } = locked;
+    const network = containerNetwork(globals, metadata.spec, this.context.network);
+    metadata.network = network.network;
     const options: SandboxOptions = {
       id: metadata.id,
       platform: metadata.platform,
-      network: chooseNetwork(globals, this.context.log),
+      ...network,
       debug: globals.debug,
       strace: straceNames(globals["strace"]),
       // The container's standard error is its own: the kernel writes to it only when somebody wants to watch.
@@ -908,7 +911,15 @@ export class Containers {
     }
   }
 
-  // ---- ps, events ----
+  // ---- ps, events, port-forward ----
+
+  /** A connection to a running container's sandbox, for requests again and again; the caller's to close. */
+  async connect(text: string, verb: "port-forward"): Promise<{ container: Container; sandbox: SandboxHandle }> {
+    const container = this.get(text);
+    requireState(verb, container.id, container.status);
+    const sandbox = await this.explained(container.metadata, () => this.attachRunning(container));
+    return { container, sandbox };
+  }
 
   /** A request of the container's sandbox: for the methods that plugins add (`kernel.control`). */
   async request(text: string, method: string, params: unknown): Promise<unknown> {

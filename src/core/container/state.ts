@@ -16,7 +16,8 @@ export type Verb =
   | "ps"
   | "events"
   | "update"
-  | "checkpoint";
+  | "checkpoint"
+  | "port-forward";
 
 const LEGAL: Readonly<Record<Verb, readonly ContainerStatus[]>> = {
   start: ["created"],
@@ -29,6 +30,7 @@ const LEGAL: Readonly<Record<Verb, readonly ContainerStatus[]>> = {
   events: ["created", "running", "paused"],
   update: ["created", "running", "paused"],
   checkpoint: ["running", "paused"],
+  "port-forward": ["running", "paused"],
 };
 
 export function isLegal(verb: Verb, status: ContainerStatus): boolean {
@@ -60,6 +62,7 @@ function refusal(verb: Verb, id: string, status: ContainerStatus): string {
     case "ps":
     case "update":
     case "checkpoint":
+    case "port-forward":
       return MESSAGES.notRunning;
   }
 }

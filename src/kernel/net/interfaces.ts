@@ -8,8 +8,9 @@ import { getU64 } from "../mm/mm.ts";
 import { CAP_NET_ADMIN, capable } from "../task/credentials.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET } from "./abi.ts";
-import { ipToBytes } from "./inet/ip.ts";
-import type { NetDevice, NetworkStack } from "./stack.ts";
+import { type Ip, ipToBytes } from "./inet/ip.ts";
+import { netmask } from "./inet/prefix.ts";
+import { type DeviceAddress, deviceNumber, IFF_UP, IFLA_TXQLEN, type NetDevice, type NetworkStack } from "./stack.ts";
 
 const IFREQ_SIZE = 40;
 const IFNAMSIZ = 16;
@@ -31,7 +32,6 @@ const SIOCETHTOOL = 0x8946;
 const SIOCGIFMAP = 0x8970;
 /** From here on requests are a driver's own. */
 const SIOCDEVPRIVATE = 0x89f0;
-const IFF_UP = 1;
 
 export function interfaceIoctl(task: Task, stack: NetworkStack, request: number, arg: number): number {
   if (request === SIOCGIFCONF) return listAddresses(task, stack, arg);
@@ -47,18 +47,20 @@ export function interfaceIoctl(task: Task, stack: NetworkStack, request: number,
     return task.mm.writeBytes(arg, bytes);
   }
   const name = Buffer.from(bytes.subarray(0, IFNAMSIZ)).toString("latin1").split("\0")[0]!;
-  const device = stack.deviceByName(name);
+  // "eth0:1" names an address of eth0 by its label.
+  const device = stack.deviceByName(name.split(":")[0]!);
   if (!isGet(request)) {
     if (request === SIOCETHTOOL || request >= SIOCDEVPRIVATE) return device === null ? -ENODEV : -EOPNOTSUPP;
     if (!isSet(request)) return -ENOTTY;
     if (!capable(task.cred, CAP_NET_ADMIN)) return -EPERM;
     if (device === null) return -ENODEV;
-    if (request === SIOCSIFFLAGS && (view.getInt16(IFNAMSIZ, true) & IFF_UP) !== 0) return 0;
+    const up = (view.getInt16(IFNAMSIZ, true) & device.flags & IFF_UP) !== 0;
+    if (request === SIOCSIFFLAGS && up) return 0;
     return -EOPNOTSUPP;
   }
   if (device === null) return -ENODEV;
   bytes.fill(0, IFNAMSIZ);
-  const result = fill(request, device, bytes, view);
+  const result = fill(request, device, name, bytes, view);
   return result < 0 ? result : task.mm.writeBytes(arg, bytes);
 }
 
@@ -79,7 +81,7 @@ const isGet = (request: number): boolean => GETS.has(request);
 const isSet = (request: number): boolean =>
   (request >= 0x8914 && request <= 0x8924) || (request >= 0x8930 && request <= 0x8943);
 
-function fill(request: number, device: NetDevice, bytes: Uint8Array, view: DataView): number {
+function fill(request: number, device: NetDevice, name: string, bytes: Uint8Array, view: DataView): number {
   const at = IFNAMSIZ;
   switch (request) {
     case SIOCGIFFLAGS:
@@ -92,27 +94,44 @@ function fill(request: number, device: NetDevice, bytes: Uint8Array, view: DataV
       view.setInt32(at, device.index, true);
       return 0;
     case SIOCGIFTXQLEN:
-      view.setInt32(at, 1000, true);
+      view.setInt32(at, deviceNumber(device, IFLA_TXQLEN, 1000), true);
       return 0;
     case SIOCGIFMETRIC:
     case SIOCGIFMAP:
       return 0;
     case SIOCGIFHWADDR:
       view.setUint16(at, device.hardwareType, true);
-      bytes.set(device.hardwareAddress, at + 2);
+      bytes.set(device.hardwareAddress.subarray(0, 14), at + 2);
       return 0;
   }
-  const address = device.addresses.find(({ ip }) => typeof ip === "number");
+  const address = addressNamed(device, name);
   if (address === undefined) return -EADDRNOTAVAIL;
   view.setUint16(at, AF_INET, true);
-  const ip = address.ip as number;
-  const mask = address.prefix === 0 ? 0 : (-1 << (32 - address.prefix)) >>> 0;
-  if (request === SIOCGIFNETMASK) ipToBytes(mask, bytes, at + 4, 4);
-  // The loopback device has no broadcast address.
-  else if (request === SIOCGIFBRDADDR)
-    ipToBytes(device.hardwareType === 772 ? 0 : (ip | ~mask) >>> 0, bytes, at + 4, 4);
-  else ipToBytes(ip, bytes, at + 4, 4);
+  const ip = shownIp(request, address);
+  if (typeof ip === "number") ipToBytes(ip, bytes, at + 4, 4);
   return 0;
+}
+
+const labelOf = (device: NetDevice, address: DeviceAddress): string => address.label ?? device.name;
+
+/** The first IPv4 address with that label, else the first one; an alias must be there. */
+function addressNamed(device: NetDevice, name: string): DeviceAddress | undefined {
+  const all = device.addresses.filter(({ ip }) => typeof ip === "number");
+  return all.find((address) => labelOf(device, address) === name) ?? (name.includes(":") ? undefined : all[0]);
+}
+
+function shownIp(request: number, { ip, prefix, peer, broadcast }: DeviceAddress): Ip {
+  switch (request) {
+    case SIOCGIFNETMASK:
+      return netmask(prefix);
+    case SIOCGIFBRDADDR:
+      // The loopback device has no broadcast address.
+      return broadcast ?? 0;
+    case SIOCGIFDSTADDR:
+      return peer ?? ip;
+    default:
+      return ip;
+  }
 }
 
 /** SIOCGIFCONF: IPv4 addresses; with a NULL buffer only how much room they need. */
@@ -123,12 +142,13 @@ function listAddresses(task: Task, stack: NetworkStack, arg: number): number {
   const buffer = getU64(view, 8);
   let used = 0;
   for (const device of stack.devices)
-    for (const { ip } of device.addresses) {
+    for (const address of device.addresses) {
+      const { ip } = address;
       if (typeof ip !== "number") continue;
       if (buffer !== 0) {
         if (room - used < IFREQ_SIZE) break;
         const bytes = new Uint8Array(IFREQ_SIZE);
-        bytes.set(Buffer.from(device.name, "latin1"));
+        bytes.set(Buffer.from(labelOf(device, address), "latin1"));
         bytes[IFNAMSIZ] = AF_INET;
         ipToBytes(ip, bytes, IFNAMSIZ + 4, 4);
         if (task.mm.writeBytes(buffer + used, bytes) < 0) return -EFAULT;

@@ -8,12 +8,17 @@ import type { Kernel } from "../kernel.ts";
 import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
+import { newCounters } from "./counters.ts";
+import type { InetDatagramSocket } from "./inet/datagram.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
 import { TcpState } from "./inet/tcp.ts";
 import { interfaceIoctl } from "./interfaces.ts";
-import { netlinkFamily } from "./netlink/netlink.ts";
+import { type NetlinkSocket, netlinkFamily } from "./netlink/netlink.ts";
 import { NetlinkPorts } from "./netlink/ports.ts";
+import { announce } from "./netlink/route.ts";
+import { Broker } from "./outside/broker.ts";
+import { OutsideStack } from "./outside/stack.ts";
 import type { Family, Socket } from "./socket.ts";
 import { LoopbackStack, type NetworkStack } from "./stack.ts";
 import { unixFamily } from "./unix/family.ts";
@@ -25,6 +30,9 @@ const SOCKETS_MAX = 262144;
 /** Bytes in the queues of unix and datagram sockets, at most, beyond what single sockets may have. */
 const BUFFERS_MAX = 256 << 20;
 
+/** What is outside is asked for at most this often. */
+const REFRESH_MIN_NS = 1e8;
+
 export class Network {
   /** Sockets there are, and what lies in their queues (TCP counts its own). */
   sockets = 0;
@@ -35,10 +43,24 @@ export class Network {
   readonly tcpPorts = new PortTable();
   readonly udpPorts = new PortTable();
   readonly udpLitePorts = new PortTable();
+  /** All raw and ping sockets. */
+  readonly rawSockets = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
-  /** Devices, addresses and routes. */
+  /** Netlink sockets that listen to groups. */
+  readonly netlinkListeners = new Set<NetlinkSocket>();
+  /** Devices, addresses and routes: of the sandbox alone, until everything is known of those outside. */
   stack: NetworkStack = new LoopbackStack();
+  /** The stack that is told of those outside. */
+  private outsideStack: OutsideStack | null = null;
+  /** Asks for everything outside anew; the answers come by `routesCame` and `routesComplete`. Whoever has the broker sets it. */
+  askRoutes: (() => void) | null = null;
+  private askedRoutes = 0;
+  /** What was done by sockets of this kernel (/proc/net/snmp, lo's statistics). */
+  readonly counters = newCounters();
+
+  /** Who makes sockets outside; null: there is no outside. It may be dead: then that is down. */
+  broker: Broker | null = null;
 
   /** Settings below /proc/sys/net that were written, by path below /proc/sys. */
   readonly sysctls = new Map<string, string>();
@@ -48,6 +70,19 @@ export class Network {
     this.registerFamily(AF_NETLINK, netlinkFamily);
     this.registerFamily(AF_INET, inetFamily(AF_INET));
     this.registerFamily(AF_INET6, inetFamily(AF_INET6));
+  }
+
+  /** The network outside is there: its broker listens at `socketFd`, which is taken over. */
+  useBroker(socketFd: number): void {
+    this.broker = new Broker(this.kernel, socketFd);
+    // Sockets that were there before, as in a restored kernel.
+    for (const table of [this.udpPorts, this.rawSockets])
+      for (const socket of [...table.all()]) (socket as InetDatagramSocket).renew();
+    for (const listeners of [...this.tcp.listeners.values()]) for (const socket of [...listeners]) socket.listenAgain();
+  }
+  /** Is there an outside, and is it up? */
+  get outside(): boolean {
+    return this.broker?.alive === true;
   }
 
   /** No further socket can be made. */
@@ -88,10 +123,40 @@ export class Network {
     return this.kernel.socketFamilies.get(family) ?? -EAFNOSUPPORT;
   }
 
+  /** Messages of rtnetlink have come from outside: all that there is, in parts, or what has changed. */
+  routesCame(bytes: Uint8Array): void {
+    this.outsideStack ??= new OutsideStack();
+    announce(this, this.outsideStack.applyRoutes(bytes));
+    if (this.outsideStack.stale) this.refreshRoutes(0);
+  }
+  /** All that was asked for has come. */
+  routesComplete(): void {
+    const { outsideStack } = this;
+    if (outsideStack === null) return;
+    const changes = outsideStack.dumped();
+    if (outsideStack.complete) this.stack = outsideStack;
+    announce(this, changes);
+  }
+  /**
+   * Somebody looks at what moves without news (counters): it is asked for, if what is known is older than a second. Nobody
+   * waits for it.
+   */
+  refreshRoutes(olderThanNs = 1e9): void {
+    if (this.askRoutes === null) return;
+    const now = this.kernel.now();
+    if (now - this.askedRoutes < Math.max(olderThanNs, REFRESH_MIN_NS)) return;
+    this.askedRoutes = now;
+    this.askRoutes();
+  }
+
   /** SIOCGIF* and kin, the same on every socket. */
   interfaceIoctl(task: Task, request: number, arg: number): number {
     return interfaceIoctl(task, this.stack, request, arg);
   }
 }
 
-persistent("network", Network);
+// What is outside is another one after a restore: its broker, another one too, tells of it.
+persistent("network", Network, {
+  transient: { broker: () => null, outsideStack: () => null, askRoutes: () => null, askedRoutes: () => 0 },
+  added: { counters: () => newCounters(), netlinkListeners: () => new Set(), rawSockets: () => new PortTable() },
+});

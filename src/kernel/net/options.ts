@@ -254,7 +254,9 @@ const OPTIONS: ReadonlyMap<number, Option> = new Map<number, Option>([
   timeLimit(SO_RCVTIMEO_NEW, true),
   timeLimit(SO_SNDTIMEO, false),
   timeLimit(SO_SNDTIMEO_NEW, false),
-  numeric(SO_BINDTOIFINDEX, (_socket, number) => (number < 0 || number > 1 ? -ENODEV : 0)),
+  numeric(SO_BINDTOIFINDEX, ({ kernel }, number) =>
+    number !== 0 && kernel.net.stack.deviceByIndex(number) === null ? -ENODEV : 0,
+  ),
   [SO_BINDTODEVICE, { get: boundDevice }],
   [SO_BSDCOMPAT, { set: () => 0, get: () => intOption(0) }],
   zeros(SO_INCOMING_NAPI_ID, 4),
@@ -294,6 +296,11 @@ const OPTIONS: ReadonlyMap<number, Option> = new Map<number, Option>([
 ]);
 
 export function setOption(task: Task, socket: Socket, level: number, name: number, value: OptionValue): number {
+  const result = setAndKeep(task, socket, level, name, value);
+  return result < 0 ? result : socket.optionSet(level, name, task);
+}
+
+function setAndKeep(task: Task, socket: Socket, level: number, name: number, value: OptionValue): number {
   const own = socket.setOption(task, level, name, value);
   if (own !== null) return own;
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
@@ -335,7 +342,7 @@ function setTimeout(socket: Socket, receive: boolean, value: OptionValue): numbe
   return 0;
 }
 
-/** There is one device, "lo"; an empty name takes the binding off. */
+/** An empty name takes the binding off. */
 function bindToDevice(socket: Socket, value: OptionValue): number {
   if (value.length < 0) return -EINVAL;
   const bytes = value.bytes(Math.min(value.length, 15));

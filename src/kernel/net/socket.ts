@@ -7,7 +7,7 @@
  *
  * Source: socket(2), socket(7), Linux net/socket.c and net/core/sock.c.
  */
-import { EFAULT, EOPNOTSUPP } from "../abi/errno.ts";
+import { EFAULT, EINPROGRESS, EOPNOTSUPP } from "../abi/errno.ts";
 import { S_IFSOCK } from "../abi/stat.ts";
 import { OWNER_PGRP, OWNER_PID, ownerFor, setOwner } from "../ipc/async-io.ts";
 import type { Kernel } from "../kernel.ts";
@@ -116,6 +116,15 @@ export abstract class Socket extends File {
 
   abstract bind(task: Task, addr: Uint8Array): number;
   abstract connect(task: Task, addr: Uint8Array, nonBlocking: boolean): number;
+  /** A non-blocking connect has begun, and whoever may refuse it has spoken or taken long: what it gives. */
+  connectBegun(_task: Task, _addr: Uint8Array): number {
+    return -EINPROGRESS;
+  }
+  /** Is it being asked elsewhere whether it may connect? */
+  get asking(): boolean {
+    return false;
+  }
+  /** 0 or -errno; BLOCKED when it is run again. */
   listen(_task: Task, _backlog: number): number {
     return -EOPNOTSUPP;
   }
@@ -142,6 +151,10 @@ export abstract class Socket extends File {
   }
   getOption(_task: Task, _level: number, _name: number, _length: number): Uint8Array | number | null {
     return null;
+  }
+  /** An option has been set and kept: 0, -errno where something else would not have it, or what waiting for that gives. */
+  optionSet(_level: number, _name: number, _task: Task): number {
+    return 0;
   }
   /** Credentials that a receiver is shown with a message (SO_PASSCRED), or null. */
   credsShown(_info: ReceiveInfo): Ucred | null {

@@ -1,38 +1,36 @@
 /**
- * /proc/net: tables of sockets, devices and routes, as netstat, ss and lsof read them.
+ * /proc/net: tables of sockets, devices and routes, as netstat, ss and lsof read them. A table is one line in TABLES.
  *
- * Source: proc_pid_net(5), Linux net/ipv4/tcp_ipv4.c, udp.c, net/unix/af_unix.c for the columns. Sockets are found
- * through the descriptors of all processes. Gaps: connections that nobody has accepted yet are not listed; byte counts
- * of TCP queues and of devices are 0.
+ * Source: proc_pid_net(5), Linux net/ipv4/tcp_ipv4.c, udp.c, raw.c, ping.c, net/unix/af_unix.c, net/netlink/af_netlink.c for the
+ * columns. Gaps: no timers and no reference counts; there are no packet sockets.
  */
 import { decodeName } from "../../abi/bytes.ts";
 import type { Kernel } from "../../kernel.ts";
 import { AF_INET, AF_INET6 } from "../../net/abi.ts";
-import { InetSocket } from "../../net/inet/inet-socket.ts";
 import { type Ip, ipToBytes } from "../../net/inet/ip.ts";
-import { UdpSocket } from "../../net/inet/udp.ts";
-import { Socket } from "../../net/socket.ts";
-import { LISTENING, UnixSocket } from "../../net/unix/unix-socket.ts";
+import { type InetKind, inetListing, inetSockets, openSockets, TCP_LISTEN, unixSockets } from "../../net/listing.ts";
+import { NetlinkSocket } from "../../net/netlink/netlink.ts";
+import { LISTENING } from "../../net/unix/unix-socket.ts";
 import type { PseudoDirectory } from "../pseudo/directory.ts";
 import { GeneratedFile } from "../pseudo/text.ts";
+import { netstat, protocols, snmp, snmp6, sockstat, sockstat6 } from "./net-counters.ts";
+import {
+  arpRows,
+  deviceRows,
+  fibTrie,
+  igmp6Rows,
+  igmpRows,
+  inet6Rows,
+  multicastRows,
+  route6Rows,
+  routeRows,
+} from "./net-devices.ts";
 import type { ProcFs } from "./proc-fs.ts";
 import { hex } from "./units.ts";
 
 const upper = (value: number, width: number): string => hex(value, width).toUpperCase();
 /** Kernel addresses, which nobody gets to see. */
 const NO_ADDRESS = "0000000000000000";
-
-/** Every socket that some process has open, once. */
-function openSockets(kernel: Kernel): Set<Socket> {
-  const sockets = new Set<Socket>();
-  const tables = new Set<object>();
-  for (const task of kernel.tasks) {
-    if (tables.has(task.files)) continue;
-    tables.add(task.files);
-    for (const [, file] of task.files.entries()) if (file instanceof Socket) sockets.add(file);
-  }
-  return sockets;
-}
 
 /** An address as the kernel's words in the machine's byte order, and the port. */
 function endpoint(ip: Ip, port: number, family: number): string {
@@ -45,23 +43,24 @@ function endpoint(ip: Ip, port: number, family: number): string {
   return `${text}:${upper(port, 4)}`;
 }
 
-const TCP_CLOSE = 7;
-const TCP_ESTABLISHED = 1;
-
-function inetRows(kernel: Kernel, family: number, udp: boolean): string {
+function inetRows(kernel: Kernel, family: number, kind: InetKind): string {
   let out = "";
   let row = 0;
-  for (const socket of openSockets(kernel)) {
-    if (!(socket instanceof InetSocket) || socket.family !== family || socket instanceof UdpSocket !== udp) continue;
-    if (!socket.hasPort) continue;
-    const info = socket.tcpInfo();
-    const state = typeof info !== "number" ? info[0]! : socket.remotePort !== 0 ? TCP_ESTABLISHED : TCP_CLOSE;
-    const received = socket instanceof UdpSocket ? socket.queued : 0;
-    const places = `${endpoint(socket.localIp, socket.localPort, family)} ${endpoint(socket.remotePort === 0 ? socket.anyIp : socket.remoteIp, socket.remotePort, family)}`;
+  const tcp = kind === "tcp";
+  for (const socket of inetSockets(kernel, kind)) {
+    if (socket.family !== family) continue;
+    const { state, received, sent } = inetListing(socket);
+    const listens = state === TCP_LISTEN;
+    const connected = socket.remotePort !== 0;
+    // A raw socket has the number of its protocol for a port.
+    const own = kind === "raw" ? socket.protocol : socket.localPort;
+    const places = `${endpoint(socket.localIp, own, family)} ${endpoint(connected ? socket.remoteIp : socket.anyIp, socket.remotePort, family)}`;
+    const end = !tcp ? " 0" : listens || !connected ? " 100 0 0 10 0" : " 20 4 30 10 -1";
     const line =
-      `${String(row++).padStart(udp ? 5 : 4)}: ${places} ${upper(state, 2)} 00000000:${upper(received, 8)} 00:00000000 00000000 ` +
-      `${String(socket.ownerUid).padStart(5)} ${"0".padStart(8)} ${socket.serial} 1 ${NO_ADDRESS}${udp ? " 0" : " 100 0 0 10 0"}`;
-    out += `${line.padEnd(udp ? 127 : 149)}\n`;
+      `${String(row++).padStart(tcp || kind === "raw" ? 4 : 5)}: ${places} ${upper(state, 2)} ` +
+      `${upper(listens ? 0 : sent, 8)}:${upper(received, 8)} 00:00000000 00000000 ` +
+      `${String(socket.ownerUid).padStart(5)} ${"0".padStart(8)} ${socket.serial} 1 ${NO_ADDRESS}${end}`;
+    out += `${line.padEnd(tcp ? 149 : 127)}\n`;
   }
   return out;
 }
@@ -76,8 +75,7 @@ function unixName(addr: Uint8Array): string {
 
 function unixRows(kernel: Kernel): string {
   let out = "";
-  for (const socket of openSockets(kernel)) {
-    if (!(socket instanceof UnixSocket)) continue;
+  for (const socket of unixSockets(kernel)) {
     const flags = socket.state === LISTENING ? 0x10000 : 0;
     const state = socket.peer !== null ? 3 : 1;
     out +=
@@ -87,71 +85,75 @@ function unixRows(kernel: Kernel): string {
   return out;
 }
 
-function deviceRows(kernel: Kernel): string {
-  const zeroes = (widths: readonly number[]) => widths.map((width) => "0".padStart(width)).join(" ");
-  return kernel.net.stack.devices
-    .map(
-      ({ name }) => `${name.padStart(6)}: ${zeroes([7, 7, 4, 4, 4, 5, 10, 9])} ${zeroes([8, 7, 4, 4, 4, 5, 7, 10])}\n`,
-    )
-    .join("");
-}
-
-const RTF_UP = 1;
-const RTF_GATEWAY = 2;
-const TABLE_MAIN = 254;
-
-function routeRows(kernel: Kernel): string {
-  const { stack } = kernel.net;
-  const word = (ip: Ip | null) => {
-    const bytes = new Uint8Array(4);
-    if (typeof ip === "number") ipToBytes(ip, bytes, 0, 4);
-    return upper(new DataView(bytes.buffer).getUint32(0, true), 8);
-  };
+function netlinkRows(kernel: Kernel): string {
   let out = "";
-  for (const route of stack.routes) {
-    if (route.table !== TABLE_MAIN || typeof (route.destination ?? route.gateway ?? 0) !== "number") continue;
-    const mask = route.prefix === 0 ? 0 : (0xffffffff << (32 - route.prefix)) >>> 0;
-    const flags = RTF_UP | (route.gateway === null ? 0 : RTF_GATEWAY);
-    const device = stack.deviceByIndex(route.device)?.name ?? "*";
-    out += `${`${device}\t${word(route.destination)}\t${word(route.gateway)}\t${upper(flags, 4)}\t0\t0\t${route.priority}\t${word(mask)}\t0\t0\t0`.padEnd(127)}\n`;
+  for (const socket of openSockets(kernel)) {
+    if (!(socket instanceof NetlinkSocket)) continue;
+    const { port, groups, queued } = socket.shown;
+    const cells = [
+      String(socket.protocol).padEnd(3),
+      String(port).padEnd(10),
+      hex(groups, 8),
+      String(queued).padEnd(8),
+      "0".padEnd(8),
+      "0".padEnd(5),
+      "2".padEnd(8),
+      "0".padEnd(8),
+      String(socket.serial).padEnd(8),
+    ];
+    out += `${NO_ADDRESS} ${cells.join(" ")}\n`;
   }
   return out;
 }
 
-function inet6Rows(kernel: Kernel): string {
-  let out = "";
-  for (const device of kernel.net.stack.devices)
-    for (const { ip, prefix, scope } of device.addresses)
-      if (typeof ip === "string") {
-        // IPV6_ADDR_LOOPBACK, IPV6_ADDR_LINKLOCAL; permanent.
-        const kind = scope === 254 ? 0x10 : scope === 253 ? 0x20 : 0;
-        out += `${ip} ${hex(device.index, 2)} ${hex(prefix, 2)} ${hex(kind, 2)} 80 ${device.name.padStart(8)}\n`;
-      }
-  return out;
-}
-
-const TCP_HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+const SOCKET_COLUMNS = "local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+const TCP_HEADER = `  sl  ${SOCKET_COLUMNS}`.padEnd(149);
 const IPV6_HEADER =
   "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
-const UDP_HEADER =
-  "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
+const UDP6_HEADER = `${IPV6_HEADER} ref pointer drops`;
+const UDP_HEADER = `   sl  ${SOCKET_COLUMNS} ref pointer drops`.padEnd(127);
+const RAW_HEADER = `  sl  ${SOCKET_COLUMNS} ref pointer drops`;
 const DEV_HEADER =
   "Inter-|   Receive                                                |  Transmit\n" +
   " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed";
+const ROUTE_HEADER = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT".padEnd(127);
+const NETLINK_HEADER = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode";
+
+type Rows = (kernel: Kernel) => string;
+const inet =
+  (family: number, kind: InetKind): Rows =>
+  (kernel) =>
+    inetRows(kernel, family, kind);
 
 /** Heading and rows of each table. */
-const TABLES: Readonly<Record<string, [heading: string, rows: (kernel: Kernel) => string]>> = {
-  arp: ["IP address       HW type     Flags       HW address            Mask     Device", () => ""],
+const TABLES: Readonly<Record<string, [heading: string, rows: Rows]>> = {
+  arp: ["IP address       HW type     Flags       HW address            Mask     Device", arpRows],
   dev: [DEV_HEADER, deviceRows],
+  dev_mcast: ["", multicastRows],
+  fib_trie: ["", fibTrie],
+  icmp: [RAW_HEADER.padEnd(127), inet(AF_INET, "ping")],
+  icmp6: [UDP6_HEADER, inet(AF_INET6, "ping")],
   if_inet6: ["", inet6Rows],
+  igmp: ["Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter", igmpRows],
+  igmp6: ["", igmp6Rows],
+  ipv6_route: ["", route6Rows],
+  netlink: [NETLINK_HEADER, netlinkRows],
+  netstat: ["", netstat],
   packet: ["sk               RefCnt Type Proto  Iface R Rmem   User   Inode", () => ""],
-  raw: [UDP_HEADER, () => ""],
-  raw6: [`${IPV6_HEADER} ref pointer drops`, () => ""],
-  route: ["Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT".padEnd(127), routeRows],
-  tcp: [TCP_HEADER.padEnd(149), (kernel) => inetRows(kernel, AF_INET, false)],
-  tcp6: [IPV6_HEADER, (kernel) => inetRows(kernel, AF_INET6, false)],
-  udp: [UDP_HEADER.padEnd(127), (kernel) => inetRows(kernel, AF_INET, true)],
-  udp6: [`${IPV6_HEADER} ref pointer drops`, (kernel) => inetRows(kernel, AF_INET6, true)],
+  protocols: ["", protocols],
+  raw: [RAW_HEADER, inet(AF_INET, "raw")],
+  raw6: [UDP6_HEADER, inet(AF_INET6, "raw")],
+  route: [ROUTE_HEADER, routeRows],
+  snmp: ["", snmp],
+  snmp6: ["", snmp6],
+  sockstat: ["", sockstat],
+  sockstat6: ["", sockstat6],
+  tcp: [TCP_HEADER, inet(AF_INET, "tcp")],
+  tcp6: [IPV6_HEADER, inet(AF_INET6, "tcp")],
+  udp: [UDP_HEADER, inet(AF_INET, "udp")],
+  udp6: [UDP6_HEADER, inet(AF_INET6, "udp")],
+  udplite: [UDP_HEADER, inet(AF_INET, "udplite")],
+  udplite6: [UDP6_HEADER, inet(AF_INET6, "udplite")],
   unix: ["Num       RefCount Protocol Flags    Type St Inode Path", unixRows],
 };
 

@@ -1,5 +1,6 @@
 /**
- * sysfs: what programs look for there: processors, memory nodes, huge page settings, and empty classes of devices.
+ * sysfs: what programs look for there: processors, memory nodes, huge page settings, network devices, and
+ * empty classes of others.
  *
  * Source: sysfs(5), Linux Documentation/ABI/testing/sysfs-devices-system-cpu. Caches are left out: nothing true is known
  * of them. cgroup file systems are mounted on fs/cgroup.
@@ -13,6 +14,7 @@ import { PseudoDirectory } from "../pseudo/directory.ts";
 import { PseudoLink } from "../pseudo/link.ts";
 import { PseudoFs } from "../pseudo/node.ts";
 import { type Content, GeneratedFile } from "../pseudo/text.ts";
+import { NetDevicesDirectory } from "./net-class.ts";
 
 const DIRECTORIES = [
   "block",
@@ -20,7 +22,6 @@ const DIRECTORIES = [
   "class/block",
   "class/mem",
   "class/misc",
-  "class/net",
   "class/tty",
   "dev/block",
   "dev/char",
@@ -79,6 +80,8 @@ export class SysFs extends PseudoFs {
   protected override grow(): void {
     this.root = new PseudoDirectory(this);
     for (const path of DIRECTORIES) this.root.directory(path);
+    this.root.directory("class").add("net", new NetDevicesDirectory(this, true));
+    this.root.directory("devices/virtual").add("net", new NetDevicesDirectory(this, false));
     this.addProcessors();
     this.addNode();
     this.addHugePages();

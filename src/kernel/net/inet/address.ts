@@ -14,6 +14,12 @@ export interface Endpoint {
 
 export const familyOf = (addr: Uint8Array): number => (addr.length < 2 ? -1 : addr[0]! | (addr[1]! << 8));
 
+/** The device that a link-local sockaddr_in6 names; 0: none. */
+export const scopeOf = (addr: Uint8Array): number =>
+  familyOf(addr) !== AF_INET6 || addr.length < SIN6_SIZE
+    ? 0
+    : new DataView(addr.buffer, addr.byteOffset).getUint32(24, true);
+
 const SIN_SIZE = 16;
 /** sockaddr_in6 as of RFC 2133, without the scope: the least that Linux takes. */
 const SIN6_LEAST = 24;

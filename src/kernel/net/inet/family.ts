@@ -1,6 +1,5 @@
 /** AF_INET and AF_INET6: which type and protocol make which socket. Source: ip(7), ipv6(7), Linux net/ipv4/af_inet.c. */
-import { EACCES, EINVAL, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from "../../abi/errno.ts";
-import { CAP_NET_RAW, capable } from "../../task/credentials.ts";
+import { EINVAL, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from "../../abi/errno.ts";
 import type { Task } from "../../task/task.ts";
 import {
   IPPROTO_ICMP,
@@ -14,6 +13,7 @@ import {
   SOCK_STREAM,
 } from "../abi.ts";
 import type { Family, Socket } from "../socket.ts";
+import { openRaw } from "./raw.ts";
 import { TcpSocket } from "./tcp.ts";
 import { UdpSocket } from "./udp.ts";
 
@@ -30,13 +30,13 @@ export function inetFamily(family: number): Family {
           if (protocol !== IPPROTO_IP && protocol !== IPPROTO_TCP) return -EPROTONOSUPPORT;
           return new TcpSocket(kernel, family, flags, cred.uid);
         case SOCK_DGRAM:
-          // Ping sockets are for the groups of net.ipv4.ping_group_range, which is empty.
-          if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6) return -EACCES;
+          if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6)
+            return openRaw(task, family, type, protocol, flags);
           if (protocol !== IPPROTO_IP && protocol !== IPPROTO_UDP && protocol !== IPPROTO_UDPLITE)
             return -EPROTONOSUPPORT;
           return new UdpSocket(kernel, family, protocol || IPPROTO_UDP, flags, cred.uid);
         case SOCK_RAW:
-          return capable(cred, CAP_NET_RAW) ? -EPROTONOSUPPORT : -EPERM;
+          return openRaw(task, family, type, protocol, flags);
         default:
           return -ESOCKTNOSUPPORT;
       }

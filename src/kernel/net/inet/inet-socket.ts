@@ -12,7 +12,7 @@ import type { Task } from "../../task/task.ts";
 import { AF_INET, AF_INET6, SOL_SOCKET } from "../abi.ts";
 import type { OptionValue } from "../option-value.ts";
 import { Socket } from "../socket.ts";
-import { formatEndpoint, parseAddress } from "./address.ts";
+import { formatEndpoint, parseAddress, scopeOf } from "./address.ts";
 import { getInetOption, setInetOption } from "./inet-options.ts";
 import { ANY4, ANY6, type Ip, isAny, isMulticast } from "./ip.ts";
 import type { PortTable } from "./ports.ts";
@@ -53,12 +53,20 @@ export abstract class InetSocket extends Socket {
     if (typeof place === "number") return place;
     const { ip, port } = place;
     if (this.family === AF_INET6 && typeof ip === "number" && this.v6only) return -EINVAL;
-    if (!isAny(ip) && !this.kernel.net.stack.isLocal(ip) && !(isMulticast(ip) && this.takesMulticast)) {
-      return -EADDRNOTAVAIL;
-    }
+    if (!isAny(ip) && !this.mayBind(ip)) return -EADDRNOTAVAIL;
     if (port !== 0 && port < UNPRIVILEGED_PORT && !capable(task.cred, CAP_NET_BIND_SERVICE)) return -EACCES;
     if (this.hasPort || !this.bindable) return -EINVAL;
     // An IPv6 socket bound to mapped "any" takes IPv4 only.
+    return this.bindTo(task, ip, port, scopeOf(addr));
+  }
+
+  /** Is it an address to bind to? */
+  protected mayBind(ip: Ip): boolean {
+    return this.kernel.net.stack.isLocal(ip) || (isMulticast(ip) && this.takesMulticast);
+  }
+
+  /** The part of bind(2) after its checks. */
+  protected bindTo(_task: Task, ip: Ip, port: number, _scope: number): number {
     const result = this.takePort(ip, port);
     if (result < 0) return result;
     this.boundIp = !isAny(ip);

@@ -1,14 +1,18 @@
 /**
- * TCP within this kernel: connections between two sockets here, with what programs can see of the protocol.
+ * TCP: connections between two sockets of this kernel, with what programs can see of the protocol, and to the outside.
  *
- * There are no segments: bytes go straight into the other socket's queue, a close or reset takes effect at once. What is
+ * A connection to an address of ours where somebody listens stays here; all others go through the broker, if there is one, to
+ * a socket of the host's that then stands behind ours (outside/tcp.ts). Listeners listen here and there.
+ *
+ * Within this kernel there are no segments: bytes go straight into the other socket's queue, a close or reset takes effect at once. What is
  * kept of TCP are its states as the socket calls show them: FIN (the end of one half), RST (close with unread data,
  * sending to a closed socket), the accept queue, a non-blocking connect that is "in progress" though it is done.
  *
  * Source: tcp(7), socket(7), Linux net/ipv4/tcp.c and af_inet.c. Bounds: BUFFER per direction, MEMORY_* for all
- * connections. Known gaps: no TIME_WAIT, no simultaneous connect, no fast open.
+ * connections. Known gaps: no TIME_WAIT and no simultaneous connect inside, no fast open.
  */
 import {
+  EACCES,
   EADDRINUSE,
   EADDRNOTAVAIL,
   EAFNOSUPPORT,
@@ -18,13 +22,18 @@ import {
   ECONNREFUSED,
   ECONNRESET,
   EFAULT,
+  EHOSTUNREACH,
   EINPROGRESS,
   EINVAL,
   EISCONN,
+  ENETDOWN,
   ENETUNREACH,
+  ENOBUFS,
   ENOTCONN,
   EOPNOTSUPP,
+  EPERM,
   EPIPE,
+  ETIMEDOUT,
 } from "../../abi/errno.ts";
 import { O_NONBLOCK } from "../../abi/fcntl.ts";
 import { signalOwner } from "../../ipc/async-io.ts";
@@ -45,6 +54,7 @@ import {
   POLLWRNORM,
 } from "../../vfs/file.ts";
 import type { Io } from "../../vfs/io.ts";
+import { waitForFile } from "../../vfs/read-write.ts";
 import { ALL_EVENTS } from "../../wait-queue.ts";
 import {
   AF_INET6,
@@ -62,13 +72,21 @@ import {
   SIOCATMARK,
   SIOCINQ,
   SIOCOUTQ,
+  SO_ERROR,
   SO_OOBINLINE,
+  SO_RCVBUF,
+  SO_SNDBUF,
   SOCK_STREAM,
+  SOL_SOCKET,
 } from "../abi.ts";
 import { ByteQueue } from "../byte-queue.ts";
+import { countTcp } from "../counters.ts";
 import { kept } from "../options.ts";
-import type { ReceiveInfo, SendInfo, Socket } from "../socket.ts";
-import { familyOf, parseAddress } from "./address.ts";
+import type { Place } from "../outside/protocol.ts";
+import { hostTakes } from "../outside/socket-options.ts";
+import { OutsideTcp } from "../outside/tcp.ts";
+import { intOption, type ReceiveInfo, type SendInfo, type Socket } from "../socket.ts";
+import { type Endpoint, familyOf, parseAddress, scopeOf } from "./address.ts";
 import { InetSocket } from "./inet-socket.ts";
 import { isAny, isMulticast } from "./ip.ts";
 import { mostExact, type PortTable } from "./ports.ts";
@@ -96,6 +114,13 @@ const MINIMUM = 16384;
 const LEAST = 4096;
 const MEMORY_LOW = 64 << 20;
 const MEMORY_HIGH = 256 << 20;
+
+/** What becomes of a connection once it is on its way, and not a reason why it could not begin. */
+const LATER: ReadonlySet<number> = new Set([ECONNREFUSED, ECONNRESET, ETIMEDOUT, EHOSTUNREACH]);
+/** Reasons for which a listener is not heard outside, and yet here. */
+const INSIDE_ONLY: ReadonlySet<number> = new Set([EACCES, EPERM, ENETDOWN]);
+const SIOCOUTQNSD = 0x894b;
+const HOST_IOCTLS: ReadonlySet<number> = new Set([SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCOUTQNSD]);
 
 /** A byte sent with MSG_OOB. */
 interface Urgent {
@@ -133,6 +158,8 @@ export class TcpSocket extends InetSocket {
   private maxBacklog = 0;
   /** Of a connecting socket: whose place it waits for. */
   private target: TcpSocket | null = null;
+  /** The host's socket: of a connection to the outside, and of a listener that is heard there. */
+  private outside: OutsideTcp | null = null;
 
   constructor(kernel: Kernel, family: number, flags: number, uid: number) {
     super(kernel, family, SOCK_STREAM, IPPROTO_TCP, flags, uid);
@@ -155,19 +182,34 @@ export class TcpSocket extends InetSocket {
 
   // Listening.
 
-  override listen(_task: Task, backlog: number): number {
+  override listen(task: Task, backlog: number): number {
     if (this.state === LISTENING) {
+      if (backlog !== this.maxBacklog) this.outside?.setBacklog(backlog);
       this.maxBacklog = backlog;
       this.admitWaiting();
       return 0;
     }
+    if (this.outside?.asking) return waitForFile(task, this, ALL_EVENTS);
+    const failed = this.outside?.listenError ?? 0;
+    if (failed !== 0) {
+      this.outside = null;
+      // Of this call, or of one that a signal has ended.
+      if (task.restart?.file === this) return -failed;
+    }
     if (this.state !== CLOSED || this.progress !== SS_UNCONNECTED) return -EINVAL;
-    if (!this.hasPort) {
+    const anyPort = !this.hasPort;
+    if (anyPort) {
       const bound = this.autobind();
       if (bound < 0) return bound;
     } else if (!this.ports.free(this, this.localIp, this.localPort)) return -EADDRINUSE;
-    this.state = LISTENING;
     this.maxBacklog = backlog;
+    if (!this.kernel.net.outside) return this.startListening();
+    this.listenOutside(anyPort);
+    return (this.state as number) === LISTENING ? 0 : this.listen(task, backlog);
+  }
+
+  private startListening(): number {
+    this.state = LISTENING;
     this.shutdownMask = 0;
     const { listeners } = this.kernel.net.tcp;
     const there = listeners.get(this.localPort);
@@ -179,6 +221,7 @@ export class TcpSocket extends InetSocket {
 
   /** Stops listening: who is connected and not accepted is reset, who waits is refused. */
   private stopListening(): void {
+    this.endOutside(false);
     const { listeners } = this.kernel.net.tcp;
     const there = listeners.get(this.localPort);
     there?.delete(this);
@@ -196,6 +239,13 @@ export class TcpSocket extends InetSocket {
 
   override accept(_task: Task, flags: number): Socket | number {
     if (this.state !== LISTENING) return -EINVAL;
+    if (this.outside?.takesTurn(this.backlog.length > 0)) {
+      const child = this.acceptOutside(this.outside);
+      if (child !== -EAGAIN) {
+        if (typeof child !== "number") child.flags |= flags;
+        return child;
+      }
+    }
     const child = this.backlog.shift();
     if (child === undefined) return -EAGAIN;
     child.flags = (child.flags & ~O_NONBLOCK) | flags;
@@ -224,9 +274,11 @@ export class TcpSocket extends InetSocket {
       case SS_CONNECTED:
         return -EISCONN;
       case SS_CONNECTING:
+        this.outside?.settle();
         if (this.state === CONNECTING) return nonBlocking ? -EALREADY : -EINPROGRESS;
         if (this.state === CLOSED) {
           this.progress = SS_UNCONNECTED;
+          this.shutdownMask = 0;
           return this.takeError() || -ECONNABORTED;
         }
         this.progress = SS_CONNECTED;
@@ -237,8 +289,21 @@ export class TcpSocket extends InetSocket {
     if (result < 0) return result;
     this.progress = SS_CONNECTING;
     // As over a real network, what becomes of it is seen later.
-    if (nonBlocking || (this.state as number) === CONNECTING) return -EINPROGRESS;
+    if (nonBlocking) return this.connectBegun();
+    if ((this.state as number) === CONNECTING) return -EINPROGRESS;
     return this.connect(task, addr, false);
+  }
+
+  /** Errors that a non-blocking connect gives at once are those which it has before anything is sent. */
+  override connectBegun(): number {
+    const { error } = this;
+    if (this.state !== CLOSED || error === 0 || LATER.has(error)) return -EINPROGRESS;
+    this.progress = SS_UNCONNECTED;
+    this.shutdownMask = 0;
+    return this.takeError();
+  }
+  override get asking(): boolean {
+    return this.outside?.asking === true;
   }
 
   private startConnect(addr: Uint8Array): number {
@@ -254,6 +319,13 @@ export class TcpSocket extends InetSocket {
     if (isAny(ip)) ip = source;
     if (!isAny(this.localIp) && typeof this.localIp !== typeof ip) return -ENETUNREACH;
     const local = isAny(this.localIp) ? source : this.localIp;
+    const { broker, outside } = this.kernel.net;
+    const here = stack.isLocal(ip);
+    const listener = here ? mostExact(tcp.listeners.get(to.port) ?? [], ip, ++tcp.spread, () => 1) : null;
+    if (listener === null && broker !== null && (outside || !here)) {
+      this.connectOutside({ ip, port: to.port }, scopeOf(addr));
+      return 0;
+    }
     if (!this.hasPort) {
       const port = this.ports.ephemeral();
       if (port === 0) return -EADDRNOTAVAIL;
@@ -264,7 +336,7 @@ export class TcpSocket extends InetSocket {
     this.remotePort = to.port;
     this.error = 0;
     this.shutdownMask = 0;
-    const listener = mostExact(tcp.listeners.get(to.port) ?? [], ip, ++tcp.spread, () => 1);
+    this.kernel.net.counters.tcpActiveOpens++;
     if (listener === null) {
       this.connectFailed(ECONNREFUSED);
       return 0;
@@ -292,6 +364,7 @@ export class TcpSocket extends InetSocket {
     child.establish(this);
     this.establish(child);
     listener.backlog.push(child);
+    this.kernel.net.counters.tcpPassiveOpens++;
     listener.waiters.wake(CAN_READ);
   }
 
@@ -323,6 +396,7 @@ export class TcpSocket extends InetSocket {
   }
 
   private connectFailed(error: number): void {
+    this.kernel.net.counters.tcpFailed++;
     this.target = null;
     this.toClosed(error);
     if (!this.boundIp) this.localIp = this.anyIp;
@@ -337,8 +411,130 @@ export class TcpSocket extends InetSocket {
     this.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
   }
 
+  // Outside.
+
+  private connectOutside({ ip, port }: Endpoint, scope: number): void {
+    this.remoteIp = ip;
+    this.remotePort = port;
+    this.error = 0;
+    this.shutdownMask = 0;
+    this.state = CONNECTING;
+    this.outside = new OutsideTcp(this, scope);
+    this.outside.connect();
+  }
+  /** The host connects; `place` is what it has chosen for this end. */
+  outsideBegun(place: Place | null): void {
+    if (place === null) return;
+    if (isAny(this.localIp)) this.localIp = place.ip;
+    if (!this.hasPort) this.ports.take(this, place.port);
+  }
+  outsideConnected(): void {
+    this.state = CONNECTED;
+    this.waiters.wake(ALL_EVENTS);
+  }
+  outsideFailed(error: number): void {
+    this.outside = null;
+    if (!this.boundPort) {
+      this.ports.drop(this);
+      this.localPort = 0;
+    }
+    this.connectFailed(error);
+  }
+  /** The connection was a host's that is no longer ours. */
+  outsideReset(): void {
+    this.outside = null;
+    this.toClosed(ECONNRESET);
+  }
+
+  /** Listens outside, too. Afterwards it listens here, or waits for the broker, or has failed. */
+  private listenOutside(anyPort: boolean): void {
+    this.outside = new OutsideTcp(this);
+    this.outside.listen(anyPort);
+  }
+  /** There is another outside than there was: who listens wants to be heard there. */
+  listenAgain(): void {
+    if (this.state !== LISTENING) return;
+    this.endOutside(false);
+    this.listenOutside(false);
+  }
+  get backlogLimit(): number {
+    return this.maxBacklog;
+  }
+  outsideListens(): void {
+    if (this.state !== LISTENING) this.startListening();
+  }
+  outsideListenFailed(error: number): void {
+    // It may not be heard outside, or nobody can: then it is heard here.
+    if (this.state === LISTENING || INSIDE_ONLY.has(error)) {
+      this.outside = null;
+      if (this.state !== LISTENING) this.startListening();
+      else if (!INSIDE_ONLY.has(error))
+        this.kernel.log.warn(`network: port ${this.localPort} is not heard outside (errno ${error})`);
+    }
+    this.waiters.wake(ALL_EVENTS);
+  }
+  /** Another port for a listen that has none of its own; false: there is none. */
+  takeOtherPort(): boolean {
+    this.ports.drop(this);
+    return this.takePort(this.localIp, 0) >= 0;
+  }
+  /** What was there outside has been left with another sandbox. */
+  outsideGone(): void {
+    this.outside = null;
+    this.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
+  }
+  private endOutside(reset: boolean): void {
+    this.outside?.close(reset);
+    this.outside = null;
+  }
+
+  private acceptOutside(outside: OutsideTcp): TcpSocket | number {
+    if (this.kernel.net.full) return -ENOBUFS;
+    const accepted = outside.accept();
+    if (typeof accepted === "number") return accepted;
+    const child = new TcpSocket(this.kernel, this.family, 0, this.ownerUid);
+    child.localIp = accepted.at.ip;
+    child.remoteIp = accepted.from.ip;
+    child.remotePort = accepted.from.port;
+    child.ports.take(child, accepted.at.port);
+    child.boundIp = true;
+    child.boundPort = true;
+    child.inherit(this);
+    child.state = CONNECTED;
+    child.outside = new OutsideTcp(child);
+    if (!child.outside.adopt(accepted.fd)) {
+      child.release();
+      return -ENOBUFS;
+    }
+    // Several may have come with one word of the host's.
+    if (outside.acceptable) this.waiters.wakeExclusive(CAN_READ);
+    return child;
+  }
+
+  override getName(peer: boolean): Uint8Array | number {
+    return this.outside?.connected ? this.outside.getName(peer) : super.getName(peer);
+  }
+  override optionSet(level: number, name: number): number {
+    return this.outside?.setOption(level, name) ?? 0;
+  }
+  override getOption(task: Task, level: number, name: number, length: number): Uint8Array | number | null {
+    const own = super.getOption(task, level, name, length);
+    const { outside } = this;
+    if (outside === null || !outside.hasDescriptor) return own;
+    if (level === SOL_SOCKET) {
+      if (name === SO_ERROR) return intOption(-this.takeError() || (outside.connected ? outside.takeHostError() : 0));
+      const locked = (this.bufLock & (name === SO_SNDBUF ? 1 : 2)) !== 0;
+      return (name === SO_SNDBUF || name === SO_RCVBUF) && !locked ? outside.getOption(level, name, 4) : own;
+    }
+    // What the host does not take, and does not know, is only ours.
+    if (this.optionValues?.has(level * 256 + name) && !hostTakes(level, name)) return own;
+    if (typeof own === "number" && own !== -ENOTCONN) return own;
+    return length === 0 ? own : outside.getOption(level, name, length);
+  }
+
   /** connect(2) with AF_UNSPEC: back to an unconnected socket. */
   private disconnect(): number {
+    if (this.outside !== null && this.state !== LISTENING) this.endOutside(this.state === CONNECTED);
     if (this.state === LISTENING) this.stopListening();
     else if (this.state === CONNECTING) this.leaveQueue();
     else if (this.state === CONNECTED) this.hangUp(true);
@@ -376,6 +572,7 @@ export class TcpSocket extends InetSocket {
   /** The peer has broken the connection (RST). What has been received can still be read. */
   private onReset(): void {
     if (this.state !== CONNECTED || (this.finReceived && this.finSent)) return;
+    this.kernel.net.counters.tcpResets++;
     this.toClosed(this.finReceived ? EPIPE : ECONNRESET);
   }
 
@@ -404,6 +601,12 @@ export class TcpSocket extends InetSocket {
       return 0;
     }
     if (this.state === CONNECTING) return this.disconnect();
+    if (this.outside !== null) {
+      const result = this.outside.shutdown(how - 1);
+      if (result === 0) this.shutdownMask |= how;
+      this.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
+      return result;
+    }
     if (this.finSent && this.finReceived) return -ENOTCONN;
     this.shutdownMask |= how;
     if ((how & SEND_SHUTDOWN) !== 0 && !this.finSent) this.hangUp(false);
@@ -414,6 +617,7 @@ export class TcpSocket extends InetSocket {
   override onRelease(): void {
     super.onRelease();
     if (this.state === LISTENING) this.stopListening();
+    else if (this.outside !== null) this.endOutside(false);
     else if (this.state === CONNECTING) this.leaveQueue();
     else if (this.state === CONNECTED) {
       const abort = this.linger?.on === true && this.linger.seconds === 0;
@@ -462,7 +666,12 @@ export class TcpSocket extends InetSocket {
   override send(task: Task, io: Io, flags: number, _info: SendInfo | null): number {
     if ((flags & MSG_FASTOPEN) !== 0) return -EOPNOTSUPP;
     if (this.state === CONNECTING) return -EAGAIN;
-    const { peer } = this;
+    const { peer, outside } = this;
+    if (outside !== null && this.state === CONNECTED) {
+      const n = outside.send(io, flags);
+      if (n === -EPIPE && (flags & MSG_NOSIGNAL) === 0) this.brokenPipe(task);
+      return n;
+    }
     if (this.error !== 0 || (this.shutdownMask & SEND_SHUTDOWN) !== 0 || this.state !== CONNECTED || peer === null) {
       const error = this.takeError() || -EPIPE;
       if (error === -EPIPE && (flags & MSG_NOSIGNAL) === 0) this.brokenPipe(task);
@@ -490,6 +699,7 @@ export class TcpSocket extends InetSocket {
     const n = peer.received.push(io, length);
     if (n <= 0) return n;
     this.kernel.net.tcp.bytes += n;
+    countTcp(this.kernel.net, n);
     peer.waiters.wake(CAN_READ);
     return n;
   }
@@ -525,6 +735,7 @@ export class TcpSocket extends InetSocket {
   override receive(_task: Task, io: Io, flags: number, info: ReceiveInfo | null): number {
     if ((flags & MSG_ERRQUEUE) !== 0) return -EAGAIN;
     if (this.state === LISTENING) return -ENOTCONN;
+    if (this.outside !== null && this.state === CONNECTED) return this.outside.receive(io, flags, info);
     if ((flags & MSG_OOB) !== 0) {
       if (kept(this, SO_OOBINLINE) !== 0) return -EINVAL;
       return this.receiveUrgent(io, flags);
@@ -567,7 +778,12 @@ export class TcpSocket extends InetSocket {
   }
 
   override poll(): number {
-    if (this.state === LISTENING) return this.backlog.length > 0 ? CAN_READ : 0;
+    const { outside } = this;
+    if (this.state === LISTENING) return this.backlog.length > 0 || outside?.acceptable ? CAN_READ : 0;
+    if (outside !== null) {
+      if (this.state === CONNECTED) return outside.poll() | (this.error !== 0 ? POLLERR : 0);
+      outside.settle();
+    }
     let mask = 0;
     const bothEnded = this.finSent && this.finReceived;
     if (this.shutdownMask === SHUTDOWN_MASK || this.state === CLOSED || bothEnded) mask |= POLLHUP;
@@ -583,6 +799,10 @@ export class TcpSocket extends InetSocket {
   }
 
   override ioctl(task: Task, request: number, arg: number): number {
+    if (this.outside !== null && this.state === CONNECTED && HOST_IOCTLS.has(request)) {
+      const result = this.outside.ioctl(request);
+      return result < 0 ? result : task.mm.writeU32(arg, result);
+    }
     switch (request) {
       case SIOCINQ:
         if (this.state === LISTENING) return -EINVAL;
@@ -602,6 +822,7 @@ export class TcpSocket extends InetSocket {
   get tcpState(): number {
     if (this.state === LISTENING) return 10;
     if (this.state === CONNECTING) return 2;
+    if (this.outside !== null && this.state === CONNECTED) return this.outside.tcpState;
     if (this.state === CLOSED || (this.finSent && this.finReceived)) return 7;
     if (this.finReceived) return 8;
     return this.finSent ? 5 : 1;
@@ -609,7 +830,8 @@ export class TcpSocket extends InetSocket {
 
   /** Bytes to read, and to accept for a listener. */
   get queued(): number {
-    return this.state === LISTENING ? this.backlog.length : this.received.bytes;
+    if (this.state === LISTENING) return this.backlog.length;
+    return this.outside?.connected ? this.outside.queued : this.received.bytes;
   }
 
   override tcpInfo(): Uint8Array {
@@ -633,4 +855,4 @@ export class TcpSocket extends InetSocket {
 }
 
 persistent("tcp-state", TcpState);
-persistent("tcp-socket", TcpSocket);
+persistent("tcp-socket", TcpSocket, { added: { outside: () => null } });

@@ -10,7 +10,10 @@ export const NLM_F_REQUEST = 1;
 export const NLM_F_MULTI = 2;
 export const NLM_F_ACK = 4;
 export const NLM_F_DUMP = 0x300;
+/** Of a message in a dump: not everything was wanted. */
+export const NLM_F_DUMP_FILTERED = 0x20;
 export const NLM_F_CAPPED = 0x100;
+export const NLM_F_ACK_TLVS = 0x200;
 export const HEADER_SIZE = 16;
 
 export const align4 = (n: number): number => (n + 3) & ~3;
@@ -26,6 +29,9 @@ export class MessageWriter {
     return this.at;
   }
 
+  /** Beginnings of the messages that are in it. */
+  private starts: number[] = [];
+
   private reserve(more: number): void {
     if (this.at + more <= this.bytes.length) return;
     const grown = new Uint8Array(Math.max(this.bytes.length * 2, this.at + more));
@@ -37,6 +43,7 @@ export class MessageWriter {
   begin(type: number, flags: number, seq: number, pid: number): this {
     this.reserve(HEADER_SIZE);
     this.start = this.at;
+    this.starts.push(this.at);
     this.view.setUint16(this.at + 4, type, true);
     this.view.setUint16(this.at + 6, flags, true);
     this.view.setUint32(this.at + 8, seq, true);
@@ -46,8 +53,18 @@ export class MessageWriter {
   }
   end(): this {
     this.view.setUint32(this.start, this.at - this.start, true);
+    return this.pad();
+  }
+
+  addFlags(flags: number): this {
+    this.view.setUint16(this.start + 6, this.view.getUint16(this.start + 6, true) | flags, true);
+    return this;
+  }
+  /** Up to the next multiple of four. */
+  pad(): this {
     const padded = align4(this.at);
     this.reserve(padded - this.at);
+    this.bytes.fill(0, this.at, padded);
     this.at = padded;
     return this;
   }
@@ -81,10 +98,7 @@ export class MessageWriter {
     this.u16(4 + data.length)
       .u16(type)
       .raw(data);
-    const padded = align4(this.at);
-    this.reserve(padded - this.at);
-    this.at = padded;
-    return this;
+    return this.pad();
   }
   attribute32(type: number, value: number): this {
     return this.attribute(type, new Uint8Array(Uint32Array.of(value).buffer));
@@ -94,6 +108,37 @@ export class MessageWriter {
   }
   attributeText(type: number, text: string): this {
     return this.attribute(type, Buffer.from(`${text}\0`, "latin1"));
+  }
+
+  /** An attribute that consists of attributes, which `fill` writes. */
+  nested(type: number, fill: () => void): this {
+    const start = this.at;
+    this.u16(0).u16(type);
+    fill();
+    this.view.setUint16(start, this.at - start, true);
+    return this;
+  }
+
+  /** A structure that begins with its length in 16 bits, aligned like an attribute (struct rtnexthop). */
+  sized(fill: () => void): this {
+    const start = this.at;
+    this.u16(0);
+    fill();
+    this.view.setUint16(start, this.at - start, true);
+    return this.pad();
+  }
+
+  /** Takes out as many of the whole messages as have room in `size` bytes, one at least. */
+  takeWhole(size: number): Uint8Array {
+    const ends = [...this.starts.slice(1), this.at];
+    const count = Math.max(1, ends.filter((end) => end <= size).length);
+    const end = ends[count - 1] ?? 0;
+    const part = this.bytes.slice(0, end);
+    this.bytes.copyWithin(0, end, this.at);
+    this.starts = this.starts.slice(count).map((start) => start - end);
+    this.at -= end;
+    this.start -= end;
+    return part;
   }
 
   finish(): Uint8Array {

@@ -32,6 +32,10 @@ export abstract class UnixConnection extends UnixSocket {
   override get listening(): boolean {
     return this.state === LISTENING;
   }
+  /** Who waits to be accepted; null unless it listens. */
+  get waiting(): readonly UnixConnection[] | null {
+    return this.backlog;
+  }
 
   override listen(task: Task, backlog: number): number {
     if (this.addr === null || this.state === CONNECTED) return -EINVAL;

@@ -183,8 +183,12 @@ export class UnixDatagram extends UnixSocket {
     return this.queue.takeCargo();
   }
 
+  override get queuedBytes(): number {
+    return this.queue.next?.data.length ?? 0;
+  }
+
   override ioctl(task: Task, request: number, arg: number): number {
-    if (request === SIOCINQ) return task.mm.writeU32(arg, this.queue.next?.data.length ?? 0);
+    if (request === SIOCINQ) return task.mm.writeU32(arg, this.queuedBytes);
     if (request === SIOCOUTQ) return task.mm.writeU32(arg, this.wmem);
     return super.ioctl(task, request, arg);
   }

@@ -73,13 +73,14 @@ export class UnixSeqpacket extends UnixConnection {
     return this.queue.receive(task, this, this.kernel.net.inFlight, io, flags, info);
   }
 
+  override get queuedBytes(): number {
+    let bytes = 0;
+    for (const message of this.queue) bytes += message.data.length;
+    return bytes;
+  }
+
   override ioctl(task: Task, request: number, arg: number): number {
-    if (request === SIOCINQ) {
-      if (this.state === LISTENING) return -EINVAL;
-      let bytes = 0;
-      for (const message of this.queue) bytes += message.data.length;
-      return task.mm.writeU32(arg, bytes);
-    }
+    if (request === SIOCINQ) return this.state === LISTENING ? -EINVAL : task.mm.writeU32(arg, this.queuedBytes);
     if (request === SIOCOUTQ) return task.mm.writeU32(arg, this.wmem);
     return super.ioctl(task, request, arg);
   }

@@ -355,6 +355,10 @@ export class UnixStream extends UnixConnection {
     return this.queue.bytes - marks;
   }
 
+  override get queuedBytes(): number {
+    return this.readableBytes;
+  }
+
   override ioctl(task: Task, request: number, arg: number): number {
     if (request === SIOCINQ) return this.state === LISTENING ? -EINVAL : task.mm.writeU32(arg, this.readableBytes);
     if (request === SIOCATMARK) return task.mm.writeU32(arg, this.extras[this.first]?.urgent ? 1 : 0);

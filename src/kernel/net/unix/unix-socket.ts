@@ -188,6 +188,11 @@ export abstract class UnixSocket extends Socket {
     if (this.wmem * 4 <= this.sndbuf) this.waiters.wake(CAN_WRITE);
   }
 
+  /** Bytes to read. */
+  get queuedBytes(): number {
+    return 0;
+  }
+
   /** Poll's idea of room to send, stricter than send's own. */
   protected get hasSendRoom(): boolean {
     return this.state !== LISTENING && this.wmem * 4 <= this.sndbuf;
