@@ -1073,7 +1073,8 @@ struct option {
 	uint8_t level, name;
 	uint8_t kind;
 };
-enum { PLAIN = 0, GROUP4, GROUP6, GROUP_REQUEST, SOURCE4 };
+/* OPEN_ONLY: where nothing is restricted. Whoever writes IP headers writes addresses that no rule has seen. */
+enum { PLAIN = 0, GROUP4, GROUP6, GROUP_REQUEST, SOURCE4, OPEN_ONLY };
 static const struct option options[] = {
 	{ SOL_SOCKET_, SO_REUSEADDR_, PLAIN },
 	{ SOL_SOCKET_, 5, PLAIN },  /* DONTROUTE */
@@ -1086,6 +1087,7 @@ static const struct option options[] = {
 	{ SOL_SOCKET_, SO_PRIORITY_, PLAIN },
 	{ SOL_IP_, 1, PLAIN },  /* TOS */
 	{ SOL_IP_, 2, PLAIN },  /* TTL */
+	{ SOL_IP_, 3, OPEN_ONLY }, /* HDRINCL */
 	{ SOL_IP_, 8, PLAIN },  /* PKTINFO */
 	{ SOL_IP_, 10, PLAIN }, /* MTU_DISCOVER */
 	{ SOL_IP_, 11, PLAIN }, /* RECVERR */
@@ -1106,6 +1108,7 @@ static const struct option options[] = {
 	{ SOL_IP_, 42, GROUP_REQUEST }, /* MCAST_JOIN_GROUP */
 	{ SOL_IP_, 45, PLAIN },         /* MCAST_LEAVE_GROUP */
 	{ SOL_IP_, 49, PLAIN },         /* MULTICAST_ALL */
+	{ SOL_IP_, 50, PLAIN },         /* UNICAST_IF: as BINDTODEVICE */
 	{ SOL_IPV6_, 7, PLAIN },  /* CHECKSUM */
 	{ SOL_IPV6_, 16, PLAIN }, /* UNICAST_HOPS */
 	{ SOL_IPV6_, 17, PLAIN }, /* MULTICAST_IF */
@@ -1125,6 +1128,7 @@ static const struct option options[] = {
 	{ SOL_IPV6_, 66, PLAIN }, /* RECVTCLASS */
 	{ SOL_IPV6_, 67, PLAIN }, /* TCLASS */
 	{ SOL_IPV6_, 72, PLAIN }, /* ADDR_PREFERENCES */
+	{ SOL_IPV6_, 76, PLAIN }, /* UNICAST_IF */
 	{ SOL_IPV6_, 78, PLAIN }, /* FREEBIND */
 	{ SOL_ICMPV6_, 1, PLAIN }, /* ICMP6_FILTER */
 	{ SOL_RAW_, 1, PLAIN },    /* ICMP_FILTER */
@@ -1164,7 +1168,7 @@ static int option(const struct broker_request *q, int fd)
 		const struct option *o = &options[i];
 		if (o->level != q->level || o->name != q->name)
 			continue;
-		if (o->kind != PLAIN && rules_restricted() && !may_join(q, o->kind))
+		if (o->kind != PLAIN && rules_restricted() && (o->kind == OPEN_ONLY || !may_join(q, o->kind)))
 			return -EPERM_;
 		return (int)call5(__NR_setsockopt, fd, q->level, q->name, (long)q->data, q->length);
 	}
