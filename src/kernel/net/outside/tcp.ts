@@ -23,7 +23,16 @@ import {
   socketName,
 } from "../../../native/host.ts";
 import type { HostWatcher } from "../../../native/poller.ts";
-import { EADDRINUSE, EAGAIN, EFAULT, EINPROGRESS, ENETUNREACH, ENFILE, ENOBUFS } from "../../abi/errno.ts";
+import {
+  EADDRINUSE,
+  EAGAIN,
+  ECONNREFUSED,
+  EFAULT,
+  EINPROGRESS,
+  ENETUNREACH,
+  ENFILE,
+  ENOBUFS,
+} from "../../abi/errno.ts";
 import { signalOwner } from "../../ipc/async-io.ts";
 import { SIGURG } from "../../signal/numbers.ts";
 import { kernelInfo } from "../../signal/send.ts";
@@ -148,9 +157,9 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
   }
 
   private bind(phase: number): void {
-    const { family, localIp, localPort } = this.socket;
+    const { family, localIp, localPort, boundScope } = this.socket;
     this.phase = phase;
-    this.ask(OP_BIND, 0, { family, ip: localIp, port: localPort, scope: 0 });
+    this.ask(OP_BIND, 0, { family, ip: localIp, port: localPort, scope: boundScope });
   }
   private askToConnect(): void {
     const { family, remoteIp, remotePort } = this.socket;
@@ -159,8 +168,9 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
   }
   private ask(op: number, arg: number, place?: Place): void {
     const { socket } = this;
-    const { broker } = socket.kernel.net;
-    if (broker === null) return this.failed(ENETUNREACH);
+    const { broker, stack } = socket.kernel.net;
+    // It was there when this began, in another sandbox.
+    if (broker === null) return this.failed(stack.isLocal(socket.remoteIp) ? ECONNREFUSED : ENETUNREACH);
     const { family } = socket;
     let flags = kept(socket, SO_REUSEADDR) !== 0 ? WITH_REUSEADDR : 0;
     if (kept(socket, SO_REUSEPORT) !== 0) flags |= WITH_REUSEPORT;
@@ -493,7 +503,7 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
     this.full = false;
     if (phase === CONNECTED) socket.outsideReset();
     else if (phase >= LISTEN_BINDING) socket.outsideGone();
-    else socket.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
+    else socket.outsideUnbegun();
   }
 }
 
