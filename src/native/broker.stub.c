@@ -1425,8 +1425,9 @@ static const struct sock_filter filter[] = {
 	SYS(exit_group), SYS(restart_syscall),
 	IS(__NR_socket, 0, 5),
 	ARGUMENT(0), IS(FAMILY_INET, 2, 0), IS(FAMILY_INET6, 1, 0), REFUSE, ALLOW,
-	IS(__NR_socketpair, 0, 4),
-	ARGUMENT(0), IS(AF_UNIX_, 1, 0), REFUSE, ALLOW,
+	/* Such a pair is connected for good: of others one end could be connected to somebody else. */
+	IS(__NR_socketpair, 0, 6),
+	ARGUMENT(0), IS(AF_UNIX_, 0, 2), ARGUMENT(1), IS(SOCK_SEQPACKET_ | SOCK_OPEN_, 1, 0), REFUSE, ALLOW,
 	IS(__NR_fcntl, 0, 4),
 	ARGUMENT(1), IS(F_GETFL_, 1, 0), REFUSE, ALLOW,
 	IS(__NR_write, 0, 4),
@@ -1502,6 +1503,17 @@ static void leave_rights(uint32_t uid, uint32_t gid)
 	if ((r = prctl(PR_SET_NO_NEW_PRIVS_, 1, 0)) < 0)
 		give_up("cannot give up new privileges", r);
 }
+/* Local sockets without a file belong to the network namespace, which may be the host's. Hosts before Linux 6.12 cannot fence them off. */
+static void leave_others_alone(void)
+{
+	/* landlock_ruleset_attr: what is handled of files and ports (nothing), then the scopes: local sockets, signals. */
+	uint64_t attributes[3] = { 0, 0, 1 | 2 };
+	long fd = call3(444 /* landlock_create_ruleset */, (long)attributes, sizeof attributes, 0);
+	if (fd < 0)
+		return;
+	call3(446 /* landlock_restrict_self */, fd, 0, 0);
+	close_fd((int)fd);
+}
 static void set_limit(int which, unsigned long soft, unsigned long hard)
 {
 	unsigned long now[2], next[2];
@@ -1573,6 +1585,7 @@ static void get_ready(long argc, char **argv)
 	set_limit(4 /* CORE */, 1, 1);
 	leave_root();
 	leave_rights(uid, gid);
+	leave_others_alone();
 	struct sock_fprog program = { sizeof filter / sizeof *filter, (struct sock_filter *)filter };
 	r = prctl(PR_SET_SECCOMP_, 2 /* MODE_FILTER */, (long)&program);
 	if (r < 0)
