@@ -6,8 +6,9 @@
  */
 import type { Group } from "./harness/suite.ts";
 import { conformanceCases } from "./network/conformance.ts";
+import { networkProgramCases } from "./network/programs.ts";
 
 export const networkGroup = (filters: readonly string[]): Group => ({
   name: "network",
-  cases: [conformanceCases].flatMap((cases) => cases(filters)),
+  cases: [conformanceCases, networkProgramCases].flatMap((cases) => cases(filters)),
 });
