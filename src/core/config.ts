@@ -109,16 +109,13 @@ async function readOne(path: string): Promise<Config> {
   const names = v.optional(v.array(v.string()), []);
   const texts = v.optional(
     v.nullable(
-      v.union(
-        [
-          v.string(),
-          v.pipe(
-            v.array(v.string()),
-            v.transform((list) => list.join(",")),
-          ),
-        ],
-        "expected a string or a list of strings",
-      ),
+      v.union([
+        v.string(),
+        v.pipe(
+          v.array(v.string()),
+          v.transform((list) => list.join(",")),
+        ),
+      ]),
     ),
     null,
   );

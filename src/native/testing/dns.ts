@@ -114,7 +114,7 @@ export class FakeResolver {
   private accept(socket: Socket): void {
     this.connections.push(socket);
     socket.on("error", () => {});
-    socket.on("data", (bytes) => {
+    socket.on("data", (bytes: Buffer) => {
       const question = readQuestion(new Uint8Array(bytes).subarray(2), true, socket.remotePort ?? 0);
       for (const answer of this.answers(question)) {
         // In two pieces, as streams may come.

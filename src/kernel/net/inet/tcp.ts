@@ -397,6 +397,31 @@ export class TcpSocket extends InetSocket {
     this.waiters.wake(CAN_WRITE);
   }
 
+  override get mayConnect(): boolean {
+    return this.state === CLOSED && this.progress === SS_UNCONNECTED;
+  }
+  override connectHeld(): void {
+    this.state = CONNECTING;
+    this.progress = SS_CONNECTING;
+  }
+  override connectAllowed(task: Task, addr: Uint8Array): void {
+    if (!this.held) return;
+    this.state = CLOSED;
+    this.progress = SS_UNCONNECTED;
+    const result = this.connect(task, addr, true);
+    if (result >= 0 || result === -EINPROGRESS) return;
+    this.state = CONNECTING;
+    this.progress = SS_CONNECTING;
+    this.connectRefused(-result);
+  }
+  override connectRefused(error: number): void {
+    if (this.held) this.connectFailed(error);
+  }
+  /** Its connect waits for a plugin. */
+  private get held(): boolean {
+    return this.state === CONNECTING && this.target === null;
+  }
+
   private connectFailed(error: number): void {
     this.kernel.net.counters.tcpFailed++;
     this.target = null;
