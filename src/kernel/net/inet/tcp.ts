@@ -360,7 +360,7 @@ export class TcpSocket extends InetSocket {
     child.remoteIp = this.localIp;
     child.remotePort = this.localPort;
     child.ports.take(child, this.remotePort);
-    child.boundIp = true;
+    child.boundIp = listener.boundIp;
     child.boundPort = true;
     child.inherit(listener);
     child.establish(this);
@@ -469,10 +469,8 @@ export class TcpSocket extends InetSocket {
   }
   outsideFailed(error: number): void {
     this.outside = null;
-    if (!this.boundPort) {
-      this.ports.drop(this);
-      this.localPort = 0;
-    }
+    // Its number is still shown, as on Linux.
+    if (!this.boundPort) this.ports.drop(this);
     this.connectFailed(error);
   }
   /** The host that was connecting is no longer ours: what it had chosen for this end is nobody's. */
@@ -542,7 +540,7 @@ export class TcpSocket extends InetSocket {
     child.remoteIp = accepted.from.ip;
     child.remotePort = accepted.from.port;
     child.ports.take(child, accepted.at.port);
-    child.boundIp = true;
+    child.boundIp = this.boundIp;
     child.boundPort = true;
     child.inherit(this);
     child.state = CONNECTED;

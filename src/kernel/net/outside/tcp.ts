@@ -99,6 +99,8 @@ const CAN_WRITE = POLLOUT | POLLWRNORM;
 const ENDED = POLLRDHUP | POLLHUP | POLLERR;
 /** One receive gives so much at most, before others have their turn. */
 const RECEIVED_MAX = 4 << 20;
+/** What Linux copies at once of what is sent. */
+const FRAGMENT = 32768;
 /** Ports that a listen without bind tries. */
 const PORTS_TRIED = 16;
 const TCP_INFO = 11;
@@ -397,10 +399,16 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
     if (this.full) return -EAGAIN;
     const whole = io.remaining;
     const want = Math.min(whole, scratch.length);
-    const taken = want === 0 ? 0 : io.take(scratch, 0, want);
-    if (taken < 0) {
-      const n = sendTo(this.fd, scratch, 0, 0);
-      return n < 0 ? n : taken;
+    let taken = want === 0 ? 0 : Math.max(0, io.take(scratch, 0, want));
+    if (taken < want) {
+      // Memory ends here. As on Linux the fragment that it ends in is not sent, and what is wrong with the connection comes first.
+      const rest = taken % FRAGMENT;
+      io.rewind(rest);
+      taken -= rest;
+      if (taken === 0) {
+        const n = sendTo(this.fd, scratch, 0, 0);
+        return n < 0 ? n : -EFAULT;
+      }
     }
     let passed = flags & (MSG_DONTROUTE | MSG_MORE);
     // The last byte of the whole is the urgent one.
