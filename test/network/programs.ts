@@ -161,7 +161,7 @@ const scenarios: Scenario[] = [
         const own = words[0] === "-6" ? ["-c", GUEST.v6, "-6"] : words;
         // Between two tests the server has no listener for a moment.
         let done = await iperf(...own);
-        for (let tries = 0; tries < 20 && /refused|busy/.test(done.stdout); tries++) {
+        for (let tries = 0; tries < 20 && /refused|busy|reset/.test(done.stdout); tries++) {
           await Bun.sleep(100);
           done = await iperf(...own);
         }

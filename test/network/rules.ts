@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Expect } from "../clients/expect.ts";
+import { executable } from "../harness/sandbox.ts";
 import type { Case } from "../harness/suite.ts";
 import { resolver } from "./programs.ts";
 import { type Scenario, scenarioCases } from "./scenario.ts";
@@ -163,7 +164,7 @@ function judge(expect: Expect, stdout: string, rule: Rule): void {
     expect.fits(
       `${each} with ${JSON.stringify(rule.egress)}`,
       lines.get(each) ?? "not tried",
-      each.startsWith("udp,") ? /^E(ACCES|CONNREFUSED)$/ : /^E(CONNREFUSED|ACCES|PERM|OPNOTSUPP|HOSTUNREACH|NETUNREACH)$/,
+      each.startsWith("udp,") ? /^E(ACCES|CONNREFUSED)$/ : /^E(CONNREFUSED|ACCES|PERM|OPNOTSUPP|NOTSUP|HOSTUNREACH|NETUNREACH)$/,
     );
 }
 
@@ -207,12 +208,11 @@ const more: Scenario[] = [
       const refused = [tcp(THIRD.v4), tcp(PEER.v4, OTHER), udp(THIRD.v4)];
       const log = join(wire.dir, "debug");
       const words = ["--debug-log", log, "--platform", place.platform, "do", `--allow-net=web.test:${OPEN}`, "--"];
-      const { runts } = await import("../harness/sandbox.ts");
-      const done = await wire.run("guest", [runts, ...words, PYTHON, file, ...allowed, ...refused]);
+      const done = await wire.run("guest", [executable(), ...words, PYTHON, file, ...allowed, ...refused]);
       judge(expect, done.stdout, { name: "", egress: "web.test", allowed, refused });
       const said = readFileSync(log, "utf8");
-      for (const place_ of [`${THIRD.v4}:${OPEN}`, `${PEER.v4}:${OTHER}`])
-        expect.fits("the log", said, new RegExp(`refused.*${place_.replaceAll(".", "\\.")}|${place_.replaceAll(".", "\\.")}.*refused`));
+      for (const to of [`${THIRD.v4}:${OPEN}`, `${PEER.v4}:${OTHER}`])
+        expect.fits("the log", said, new RegExp(`refused.*${to.replaceAll(".", "\\.")}`));
       expect.fits("who", said, /python3/);
     },
   },
@@ -245,9 +245,8 @@ def echo():
 threading.Thread(target=echo, daemon=True).start()
 http.server.test(HandlerClass=http.server.SimpleHTTPRequestHandler, ServerClass=http.server.ThreadingHTTPServer, port=80, bind="0.0.0.0")
 `;
-      const { runts } = await import("../harness/sandbox.ts");
       const flags = ["--publish", "8080:80", "--publish", `${GUEST.v4}:9090:90/udp`];
-      const command = [runts, "--platform", place.platform, "do", ...flags, "--", PYTHON, wire.file("server.py", server)];
+      const command = [executable(), "--platform", place.platform, "do", ...flags, "--", PYTHON, wire.file("server.py", server)];
       const running = wire.start("guest", command);
       await wire.listening(8080, "guest", running);
       const curl = ["curl", "-sS", "--max-time", "10", "-o", "/dev/null", "-w", "%{http_code}\n"];
@@ -261,9 +260,9 @@ http.server.test(HandlerClass=http.server.SimpleHTTPRequestHandler, ServerClass=
     name: "a-name-whose-address-changes",
     needs: ["python3"],
     ours: true,
-    async run(wire, place, expect) {
+    async run(wire, place) {
       await outside(wire);
-      const file = wire.file("names", `moving.test A 1 ${PEER.v4}\n`);
+      wire.file("names", `moving.test A 1 ${PEER.v4}\n`);
       const script = `
 import socket, sys, time
 def ask(host):
@@ -283,7 +282,6 @@ print(got, ask("${THIRD.v4}"), flush=True)
       wire.file("names", `moving.test A 1 ${THIRD.v4}\n`);
       running.write("\n");
       await running.until(/^reached reached$/m, 25_000);
-      expect.that("the names were given", file !== "");
     },
   },
 ];

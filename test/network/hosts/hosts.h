@@ -143,8 +143,8 @@ static inline void say_names(const char *what, int fd) {
 /* Sends until there is no room left anywhere, without waiting; gives how much went. */
 static inline ssize_t fill(int fd) {
   static char big[1 << 16];
-  ssize_t n, total = 0, before = -1;
-  while (total != before) {
+  ssize_t n, total = 0, before;
+  for (int quiet = 0; quiet < 4; quiet = total == before ? quiet + 1 : 0) {
     before = total;
     while ((n = send(fd, big, sizeof big, MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) total += n;
     /* What the other host takes in makes room once more. */
