@@ -284,7 +284,8 @@ export class Wire {
       "echo 1 > /proc/sys/net/ipv4/ip_forward",
     ].join(" && ");
     await this.must("third", ["sh", "-ec", bridge]);
-    for (const host of [peer, guest]) await this.must(host.name, ["sh", "-ec", `${addresses(host, "eth0")} && ${silent}`]);
+    for (const host of [peer, guest])
+      await this.must(host.name, ["sh", "-ec", `${addresses(host, "eth0")} && ${silent}`]);
   }
 
   /** Natively on one of the hosts. */
@@ -329,9 +330,15 @@ export class Wire {
     if (platform === "native") {
       const start = (command: readonly string[], options: PlaceOptions = {}) =>
         this.start("guest", command, options.input);
-      return { name: "native", platform, start, run: (command, options) => start(command, options).end(options?.timeoutMs) };
+      return {
+        name: "native",
+        platform,
+        start,
+        run: (command, options) => start(command, options).end(options?.timeoutMs),
+      };
     }
-    const start = (command: readonly string[], options: PlaceOptions = {}) => this.container(platform, command, options);
+    const start = (command: readonly string[], options: PlaceOptions = {}) =>
+      this.container(platform, command, options);
     return {
       name: platform,
       platform,
