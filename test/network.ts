@@ -6,8 +6,12 @@
  */
 import type { Group } from "./harness/suite.ts";
 import { conformanceCases } from "./network/conformance.ts";
+import { networkFaultCases } from "./network/faults.ts";
+import { networkLookCases } from "./network/looks.ts";
+import { networkProgramCases } from "./network/programs.ts";
+import { networkRuleCases } from "./network/rules.ts";
 
 export const networkGroup = (filters: readonly string[]): Group => ({
   name: "network",
-  cases: [conformanceCases].flatMap((cases) => cases(filters)),
+  cases: [conformanceCases, networkLookCases, networkProgramCases, networkRuleCases, networkFaultCases].flatMap((cases) => cases(filters)),
 });

@@ -38,7 +38,9 @@ static struct sockaddr_in6 at6(const char *ip, int port) {
 static void all_of(int fd, void *bytes, size_t size, bool sending) {
   for (size_t done = 0; done < size;) {
     struct pollfd p = {fd, sending ? POLLOUT : POLLIN, 0};
-    if (poll(&p, 1, 15000) <= 0) say("the other side does not answer"), _exit(96);
+    int ready = poll(&p, 1, 15000);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) say("the other side does not answer"), _exit(96);
     ssize_t n = sending ? send(fd, (char *)bytes + done, size - done, MSG_NOSIGNAL)
                         : recv(fd, (char *)bytes + done, size - done, 0);
     if (n <= 0) say("the other side is gone: %s", n < 0 ? errno_name(errno) : "end"), _exit(96);
@@ -136,6 +138,19 @@ static inline void say_names(const char *what, int fd) {
   size = sizeof a;
   r = getpeername(fd, (void *)&a, &size);
   say("%s: peer %s (%d)", what, r ? errno_name(errno) : whose(&a), r ? 0 : size);
+}
+
+/* Sends until there is no room left anywhere, without waiting; gives how much went. */
+static inline ssize_t fill(int fd) {
+  static char big[1 << 16];
+  ssize_t n, total = 0, before;
+  for (int quiet = 0; quiet < 4; quiet = total == before ? quiet + 1 : 0) {
+    before = total;
+    while ((n = send(fd, big, sizeof big, MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) total += n;
+    /* What the other host takes in makes room once more. */
+    sleep_ms(40);
+  }
+  return total;
 }
 
 static inline int option(int fd, int level, int name) {

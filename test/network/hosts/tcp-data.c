@@ -135,6 +135,7 @@ static void limits_in_time(void) {
     ssize_t n, total = 0;
     while ((n = send(s, big, sizeof big, 0)) > 0) total += n;
     say("%s, more than 64 KiB %d", errno_name(errno), total > 65536);
+    total += fill(s);
     await("full", s, POLLOUT, 0);
     int queued = 0;
     TRY(ioctl(s, SIOCOUTQ, &queued));
@@ -214,7 +215,7 @@ static void vectors(void) {
     struct msghdr m = {.msg_iov = v, .msg_iovlen = COUNT};
     TRY(sendmsg(s, &m, 0));
     TRY(writev(s, v, 3));
-    v[1].iov_base = BAD;
+    v[0].iov_base = BAD;
     TRY(writev(s, v, 3));
     TRY(write(s, BAD, 10));
     TRY(send(s, "x", 1, MSG_OOB | MSG_DONTROUTE));

@@ -97,6 +97,7 @@ static void information(void) {
   size = 8;
   TRY(getsockopt(s, IPPROTO_TCP, TCP_INFO, &i, &size));
   say("%d bytes", size);
+  meet("shown");
   if (server) close(s);
   meet("closed");
   if (!server) {
