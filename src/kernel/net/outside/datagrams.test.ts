@@ -332,6 +332,20 @@ for (const [kind, rules] of [
         expect(String(take(b, two))).toStartWith("to all");
         expect(option(b, two, SOL_IP, 36, 0xfb0000e0, 0x0100007f)).toBe(0);
         expect(option(b, two, SOL_IP, 36, 0xfb0000e0, 0x0100007f)).toBe(-EADDRNOTAVAIL);
+        // By its source: struct group_source_req, the longest of all options.
+        const request = new Uint32Array(66);
+        request.set([1, 0, AF_INET, 0xfc0000e0]);
+        request.set([AF_INET, 0x0100007f], 34);
+        const bySource = (optionName: number, source: number): number => {
+          request[35] = source;
+          return option(b, two, SOL_IP, optionName, ...request);
+        };
+        expect(bySource(46, 0x0500007f)).toBe(0);
+        expect(send(a, one, "unheard", "224.0.0.252", 5353)).toBe(7);
+        expect(bySource(46, 0x0100007f)).toBe(0);
+        expect(send(a, one, "of this source", "224.0.0.252", 5353)).toBe(14);
+        expect(String(take(b, two))).toStartWith("of this source");
+        expect(bySource(47, 0x0100007f)).toBe(0);
       }
       a.call(close, one);
       b.call(close, two);
