@@ -131,7 +131,6 @@ class Bench {
         const before = looks(shared).length;
         const start = performance.now();
         ids.push(`${id}-r`);
-        if (runtime.name === "runsc") step(runtime, this.log, ["create", "--bundle", bundle, `${id}-r`]);
         const words = ["restore", "--detach", "--bundle", bundle, "--image-path", image];
         // Its file has grown on after it was saved.
         if (runtime.name === "runts") words.push("--allow-changed");

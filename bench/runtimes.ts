@@ -15,7 +15,7 @@ export interface Runtime {
   prefix: string[];
 }
 
-const STEP_LIMIT_MS = 20_000;
+const STEP_LIMIT_MS = 120_000;
 
 export function findRuntimes(state: string): { found: Runtime[]; missing: string[] } {
   const found: Runtime[] = [];

@@ -1,5 +1,5 @@
 /** The executable: ties core, plugins and sandbox together. `bun build --compile` seals this file. */
-import type { Plugin } from "./core/plugin.ts";
+import type { BuiltIn } from "./core/plugin-loader.ts";
 import { runProgram } from "./core/program.ts";
 import checkpoint from "./plugins/checkpoint/index.ts";
 import doPlugin from "./plugins/do/index.ts";
@@ -8,8 +8,10 @@ import multicontainer from "./plugins/multicontainer/index.ts";
 import { ptrace, systrap } from "./plugins/platforms/index.ts";
 import strace from "./plugins/strace/index.ts";
 
+/** Only where the configuration file enables it. */
+const egress = { name: "egress", load: async () => (await import("./plugins/egress/index.ts")).default };
 /** Set up in this order. Each can be disabled in the configuration file. */
-const builtIns: readonly Plugin[] = [systrap, ptrace, hooks, multicontainer, strace, checkpoint, doPlugin];
+const builtIns: readonly BuiltIn[] = [systrap, ptrace, hooks, multicontainer, strace, checkpoint, doPlugin, egress];
 
 // No top-level await: while one is pending the runtime waits for ever, even with nothing left that could end it.
 const argv = process.argv.slice(2);

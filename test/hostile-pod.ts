@@ -62,6 +62,8 @@ interface Attack {
   unrefused: boolean;
   /** The attack may leave no room for another process in the victim's container either. */
   execMayFail: boolean;
+  /** It takes what the machine has: nothing else may run beside it. */
+  greedy: boolean;
 }
 
 const KEYS = ["expect", "prints", "variants", "platforms", "as", "seconds", "limits", "unrefused", "exec"];
@@ -86,6 +88,7 @@ function readAttack(file: string): Attack {
     limits: Object.fromEntries(words("limits").map((word) => [word.split("=")[0]!, Number(word.split("=")[1])])),
     unrefused: values.get("unrefused") === "yes",
     execMayFail: values.get("exec") === "may fail",
+    greedy: values.has("seconds"),
   };
 }
 
@@ -420,8 +423,8 @@ function judge({ problems, late }: Pod, unrefused: boolean, report: Report): voi
 
 export function hostilePodGroup(filters: readonly string[]): Group {
   const cases: Case[] = [];
-  const add = (name: string, run: () => Promise<Outcome>) => {
-    if (matches(name, filters)) cases.push({ name, alone: true, run });
+  const add = (name: string, alone: boolean, run: () => Promise<Outcome>) => {
+    if (matches(name, filters)) cases.push({ name, alone, run });
   };
   const notAttacks = ["victim.c", "pause.c"];
   for (const file of readdirSync(folder).sort()) {
@@ -430,12 +433,12 @@ export function hostilePodGroup(filters: readonly string[]): Group {
     for (const variant of attack.variants.length > 0 ? attack.variants : [""])
       for (const role of attack.roles)
         for (const platform of platforms.filter((each) => attack.platforms.includes(each)))
-          add(`hostile-pod/${attack.name}${variant && `-${variant}`}-${role}@${platform}`, () =>
+          add(`hostile-pod/${attack.name}${variant && `-${variant}`}-${role}@${platform}`, attack.greedy, () =>
             withPod(platform, (pod) => attackIn(pod, attack, variant, role)),
           );
   }
   for (const platform of platforms)
     for (const [name, use] of Object.entries(controlCases))
-      add(`hostile-pod/control-${name}@${platform}`, () => withPod(platform, use));
+      add(`hostile-pod/control-${name}@${platform}`, false, () => withPod(platform, use));
   return { name: "hostile-pod", cases };
 }

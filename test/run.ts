@@ -3,7 +3,8 @@
  *
  * Groups, in order: check (types, lint, format), unit (beside the code), guest (conformance programs), restored (the same, moved in
  * their middle), images (of earlier versions, and edited ones), programs (real ones), restored-programs (some of them, moved), moments (one, moved
- * again and again), errors (bad input), jail (what the host sees of a sandbox), adding (containers to a sandbox), clock (clocks of its own), user (some of those
+ * again and again), errors (bad input), jail (what the host sees of a sandbox), adding (containers to a sandbox), clock (clocks of its own),
+ * network (hosts outside), user (some of those
  * before once more, as an ordinary user), clients (containerd, Docker, Podman), hostile (attacks beside a bystander), hostile-pod
  * (attacks on another container of the sandbox), leaks
  * (what a sandbox keeps), stress, fuzz. A word selects the cases whose name contains it, as in
@@ -30,6 +31,7 @@ import { imageGroup } from "./images.ts";
 import { jailGroup } from "./jail.ts";
 import { leakGroup } from "./leaks.ts";
 import { momentsGroup } from "./moments.ts";
+import { networkGroup } from "./network.ts";
 import { pluginGroup } from "./plugins/plugins.ts";
 import { programGroup } from "./programs.ts";
 import { restoredGroup } from "./restored.ts";
@@ -74,6 +76,7 @@ const groups: Group[] = [
   jailGroup(filters),
   addingGroup(filters),
   clockGroup(filters),
+  networkGroup(filters),
   userGroup(filters),
   clientGroup(filters),
   hostileGroup(filters),

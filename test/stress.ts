@@ -79,7 +79,7 @@ const cases: Stress[] = [
     program: "fork-bomb",
     prints: /^refused yes with EAGAIN\nafterwards fork works\n$/,
     status: [0],
-    timeoutMs: 90_000,
+    timeoutMs: 150_000,
     memoryMiB: 4096,
   },
   {

@@ -5,7 +5,7 @@
  * Order matters: nothing of a container is known before the jail is closed, and no path of the host is opened after
  * that. Descriptors at start: see launch.ts.
  */
-import type { Plugin } from "../core/plugin.ts";
+import type { BuiltIn } from "../core/plugin-loader.ts";
 import type { SandboxOptions } from "../core/sandbox.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { pipe2, readFd } from "../native/host.ts";
@@ -26,7 +26,7 @@ const O_NONBLOCK = 0o4000;
 const SLICE_NS = 100_000;
 
 /** `args`: the id, then the stubs' user and group, and whether they leave the caller's groups. */
-export async function boot(args: readonly string[], builtIns: readonly Plugin[]): Promise<void> {
+export async function boot(args: readonly string[], builtIns: readonly BuiltIn[]): Promise<void> {
   useHelper(HELPER_FD);
   setStubIds(Number(args[1]), Number(args[2]), args[3] === "leave" ? 1 : 0);
   const reader = new MessageReader();
@@ -55,7 +55,7 @@ export async function boot(args: readonly string[], builtIns: readonly Plugin[])
 }
 
 /** A sandbox without a container, its jail closed. `reader`: what of the control connection has been read already. */
-async function start(options: SandboxOptions, builtIns: readonly Plugin[], reader: MessageReader): Promise<Kernel> {
+async function start(options: SandboxOptions, builtIns: readonly BuiltIn[], reader: MessageReader): Promise<Kernel> {
   const taken = takeFromHost(options, await loadPluginHalves(options.plugins, builtIns));
   const { kernel, plugins } = taken;
   closeJail(taken);

@@ -7,7 +7,7 @@
  */
 import type { SandboxManifest } from "../core/sandbox.ts";
 import { VERSION } from "../core/version.ts";
-import { EBUSY, EINVAL, EIO, ENXIO, errnoName } from "../kernel/abi/errno.ts";
+import { EBUSY, EINVAL, EIO, errnoName } from "../kernel/abi/errno.ts";
 import type { Container } from "../kernel/container.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Chore, Slice } from "../kernel/slice.ts";
@@ -15,7 +15,8 @@ import type { HostSink, Stored } from "../kernel/state/host.ts";
 import { dropSnapshots, type PageFile, type Run, runText, spacesOf, writePages } from "../kernel/state/memory.ts";
 import { Save } from "../kernel/state/save.ts";
 import { CLOCK_BOOTTIME, CLOCK_REALTIME, readClock } from "../kernel/time/clock.ts";
-import { closeFd, ftruncate, lseek, pread, pwrite, writeFd } from "../native/host.ts";
+import { dataExtents } from "../native/extents.ts";
+import { closeFd, ftruncate, pread, pwrite, writeFd } from "../native/host.ts";
 import { STOP_GONE } from "../platform/platform.ts";
 import { type Answer, Refusal } from "./control.ts";
 import { describeSandbox } from "./describe.ts";
@@ -23,8 +24,6 @@ import { describeSandbox } from "./describe.ts";
 const PAGE = 4096;
 /** Raised with the meaning of lines that are no class: versions of classes are theirs. */
 export const SCHEMA = 1;
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 const BLOCK = 1 << 20;
 
 /** The files of an image, open for writing, but for those of address spaces. */
@@ -66,21 +65,14 @@ export class PagesFile implements HostSink, PageFile {
   storeFile(fd: number, length: number): Stored {
     const place = this.reserve(length);
     const buffer = new Uint8Array(Math.min(BLOCK, Math.max(length, 1)));
-    for (let at = 0; at < length; ) {
-      let from = lseek(fd, at, SEEK_DATA);
-      if (from === -ENXIO) break;
-      if (from < 0) from = at;
-      const hole = lseek(fd, from, SEEK_HOLE);
-      const to = Math.min(length, hole < 0 ? length : hole);
-      for (at = from; at < to; ) {
+    for (const [from, to] of dataExtents(fd, 0, length))
+      for (let at = from; at < to; ) {
         const n = pread(fd, buffer, Math.min(buffer.length, to - at), at);
         if (n < 0) throw new Error(`memory of a guest cannot be read: ${errnoName(-n)}`);
         if (n === 0) return place;
         this.write(place.at + at, buffer, n);
         at += n;
       }
-      at = Math.max(at, to);
-    }
     return place;
   }
   /** As long as what was given out. */

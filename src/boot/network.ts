@@ -2,7 +2,6 @@
 import { EEXIST } from "../kernel/abi/errno.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { BrokerWaiter } from "../kernel/net/outside/broker.ts";
-import { OP_NETWORK } from "../kernel/net/outside/protocol.ts";
 import { Timer } from "../kernel/time/timers.ts";
 import { closeFd } from "../native/host.ts";
 import type { ContainerDescriptors } from "./container.ts";
@@ -19,23 +18,8 @@ export function takeBroker(kernel: Kernel, descriptors: ContainerDescriptors): v
     closeFd(socket);
     throw new Refusal("add: the sandbox has a network already", EEXIST);
   }
-  const { net } = kernel;
-  net.useBroker(socket);
-  net.broker!.onRoutes = (bytes) => net.routesCame(bytes);
-  net.askRoutes = () => askNetwork(kernel, () => {});
-  net.askRoutes();
-}
-
-/** The broker says what there is of devices, addresses, routes and neighbours; then `known` is called, or when it is gone. */
-function askNetwork({ net }: Kernel, known: () => void): void {
-  const waiter: BrokerWaiter = {
-    answered({ fd, result }) {
-      if (fd >= 0) closeFd(fd);
-      if (result >= 0) net.routesComplete();
-      known();
-    },
-  };
-  net.broker?.request({ op: OP_NETWORK, family: 0, type: 0, protocol: 0 }, -1, waiter);
+  kernel.net.useBroker(socket);
+  kernel.net.askRoutes(null);
 }
 
 /**
@@ -44,27 +28,31 @@ function askNetwork({ net }: Kernel, known: () => void): void {
  */
 export function whenNetworkKnown(kernel: Kernel, then: () => void): void {
   if (!kernel.net.outside) return then();
-  const limit = new Limit(kernel, then);
-  kernel.timers.arm(limit, kernel.now() + KNOWN_NS);
-  askNetwork(kernel, () => limit.end());
+  const asked = new Asked(kernel, then);
+  kernel.timers.arm(asked, kernel.now() + KNOWN_NS);
+  kernel.net.askRoutes(asked);
 }
 
-class Limit extends Timer {
-  private over = false;
+class Asked extends Timer implements BrokerWaiter {
+  private told = false;
   constructor(
     private readonly kernel: Kernel,
     private readonly then: () => void,
   ) {
     super();
   }
+  /** The dump is complete; or there will be none. */
+  answered(): void {
+    this.kernel.timers.cancel(this);
+    this.tell();
+  }
   fire(): void {
     this.kernel.log.warn("the network broker does not say what the network looks like: the program starts without");
-    this.end();
+    this.tell();
   }
-  end(): void {
-    if (this.over) return;
-    this.over = true;
-    this.kernel.timers.cancel(this);
+  private tell(): void {
+    if (this.told) return;
+    this.told = true;
     this.then();
   }
 }

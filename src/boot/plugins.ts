@@ -15,11 +15,11 @@ import type {
   FileSystemFactory,
   InterceptedCall,
   KernelApi,
-  Plugin,
+  NetworkHook,
   FileSystem as PluginFileSystem,
   Interceptor as PluginInterceptor,
 } from "../core/plugin.ts";
-import { loadSandboxHalves } from "../core/plugin-loader.ts";
+import { type BuiltIn, loadSandboxHalves } from "../core/plugin-loader.ts";
 import type { SandboxOptions } from "../core/sandbox.ts";
 import type { Spec } from "../core/spec/schema.ts";
 import { decodeName } from "../kernel/abi/bytes.ts";
@@ -29,6 +29,8 @@ import { PluginDeviceFile, type PluginDriver } from "../kernel/fs/plugin/device.
 import { PluginGuard } from "../kernel/fs/plugin/guard.ts";
 import { PluginFs } from "../kernel/fs/plugin/plugin-fs.ts";
 import type { Interceptor, Kernel } from "../kernel/kernel.ts";
+import { Decision, type NetworkAttempt, type NetworkEvent, NetworkHooks } from "../kernel/net/hooks.ts";
+import { formatIp } from "../kernel/net/inet/ip.ts";
 import { BLOCKED } from "../kernel/syscall.ts";
 import type { Task } from "../kernel/task/task.ts";
 import { pathString, resolve, resolveParent } from "../kernel/vfs/namei.ts";
@@ -50,7 +52,7 @@ export type PluginHalf = Awaited<ReturnType<typeof loadSandboxHalves>>[number];
 /** Loads those that are named; with no plugins, nothing at all happens. */
 export async function loadPluginHalves(
   plugins: SandboxOptions["plugins"],
-  builtIns: readonly Plugin[],
+  builtIns: readonly BuiltIn[],
 ): Promise<readonly PluginHalf[]> {
   return plugins.length === 0 ? [] : loadSandboxHalves(plugins, builtIns);
 }
@@ -114,6 +116,10 @@ export class SandboxPlugins {
       intercept(name, interceptor) {
         kernel.intercept(name, wrap(kernel, name, interceptor as unknown as PluginInterceptor, guard));
       },
+      onConnect: (hook) => addNetworkHook(kernel, "connect", hook, guard),
+      onAccept: (hook) => addNetworkHook(kernel, "accept", hook, guard),
+      onBind: (hook) => addNetworkHook(kernel, "bind", hook, guard),
+      onSend: (hook) => addNetworkHook(kernel, "send", hook, guard),
       filesystem(type, factory) {
         if (kernel.fileSystemTypes.has(type)) throw new Error(`there is a file system type "${type}" already`);
         types.add(type);
@@ -134,11 +140,11 @@ export class SandboxPlugins {
           );
         else observe(kernel, event, handler, guard);
       },
-      control(method, handler) {
+      control(method, handler, options = {}) {
         if (methods.has(method)) throw new Error(`there is a request "${method}" already`);
         methods.set(method, {
           plugin,
-          method: (params, fds, answer) => serve(kernel, handler(params, fds), answer),
+          method: (params, fds, answer) => serve(kernel, handler(params, fds), answer, options.idle ?? false),
         });
       },
     };
@@ -331,6 +337,60 @@ function park(
   return task.block(pending.queue);
 }
 
+// ---- The network ----
+
+function addNetworkHook(kernel: Kernel, event: NetworkEvent, hook: NetworkHook, guard: PluginGuard): void {
+  const what = `${event} hook`;
+  const failed = (error: unknown): number => {
+    guard.report(what, error, "the call gets EIO");
+    return -EIO;
+  };
+  const verdict = (value: unknown): number => {
+    if (value === "continue") return 0;
+    if (typeof value === "number" && Number.isSafeInteger(value) && value < 0 && value >= LOWEST_ERRNO) return value;
+    return failed(new Error(`returned ${String(value)}, expected "continue" or -errno`));
+  };
+  kernel.networkHooks ??= new NetworkHooks(kernel);
+  kernel.networkHooks.add(event, (attempt) => {
+    let result: unknown;
+    try {
+      result = hook(attemptView(attempt));
+    } catch (error) {
+      return failed(error);
+    }
+    if (!(result instanceof Promise)) return verdict(result);
+    if (kernel.asyncWork >= ANSWERS_MAX) {
+      result.catch(() => {});
+      guard.report(what, new Error(`${ANSWERS_MAX} answers are outstanding`), "the call gets EAGAIN");
+      return -EAGAIN;
+    }
+    const decision = new Decision();
+    kernel.beginAsync();
+    const settle = (outcome: number) => {
+      kernel.endAsync();
+      decision.settle(outcome);
+    };
+    result.then(
+      (value) => settle(verdict(value)),
+      (error: unknown) => settle(failed(error)),
+    );
+    return decision;
+  });
+}
+
+/** As plugins see it. */
+function attemptView({ task, ip, port, protocol, inside, names }: NetworkAttempt): Parameters<NetworkHook>[0] {
+  return {
+    task: viewOf(task),
+    family: typeof ip === "number" ? 4 : 6,
+    address: formatIp(ip),
+    port,
+    protocol,
+    inside,
+    names,
+  };
+}
+
 // ---- The rest ----
 
 function makeFileSystem(
@@ -385,16 +445,16 @@ function observe(kernel: Kernel, event: string, handler: (process: never) => voi
 }
 
 /** Answers a control request with what the handler returned, now or when its promise settles. */
-function serve(kernel: Kernel, result: unknown, answer: Answer): unknown {
+function serve(kernel: Kernel, result: unknown, answer: Answer, idle: boolean): unknown {
   if (!(result instanceof Promise)) return result ?? {};
-  kernel.beginAsync();
+  if (!idle) kernel.beginAsync();
   result.then(
     (value) => {
-      kernel.endAsync();
+      if (!idle) kernel.endAsync();
       answer.resolve(value ?? {});
     },
     (error: unknown) => {
-      kernel.endAsync();
+      if (!idle) kernel.endAsync();
       answer.reject(error);
     },
   );

@@ -41,6 +41,10 @@ export interface HostCalls {
   listenTcp(address: string, port: number, out: Int32Array): number;
   /** Calls `accepted` with each connection that comes there, until the process ends; its descriptor is the callee's. */
   acceptConnections(listener: number, accepted: (fd: number) => void): number;
+  /** A copy of the descriptor, close-on-exec: its number. */
+  dup(fd: number): number;
+  /** dup2(2): `to` becomes a copy of `fd`, also for who is reading or writing there. */
+  dupTo(fd: number, to: number): number;
   /** kill(2) of that process, and of no later one with its number: -ESRCH when it is gone. */
   signalProcess(process: ProcessRef, signal: number): number;
 }

@@ -17,6 +17,14 @@ import type { SandboxPlugin } from "./sandbox.ts";
 /** A module that takes longer to load hangs. */
 const LOAD_TIMEOUT_MS = 10_000;
 
+/** A plugin that comes along, and is there, and loaded, only where `plugins.enable` names it. */
+export interface OptionalPlugin {
+  readonly name: string;
+  load(): Promise<Plugin>;
+}
+export type BuiltIn = Plugin | OptionalPlugin;
+const isOptional = (plugin: BuiltIn): plugin is OptionalPlugin => "load" in plugin;
+
 export interface Loaded {
   registry: Registry;
   config: Config;
@@ -24,7 +32,7 @@ export interface Loaded {
 
 /** In a command: reads the configuration and sets the host halves up. */
 export async function loadPlugins(
-  builtIns: readonly Plugin[],
+  builtIns: readonly BuiltIn[],
   configPath: string | undefined,
   log: Log,
   core: { commands?: readonly AnyCommand[]; flags?: Flags } = {},
@@ -32,11 +40,12 @@ export async function loadPlugins(
   const config = await readConfig(configPath);
   const registry = new Registry(log, core.commands, core.flags);
   const known = builtIns.map((plugin) => plugin.name);
+  const always = builtIns.filter((plugin) => !isOptional(plugin)).map((plugin) => plugin.name);
   for (const name of config.disable)
     if (!known.includes(name) && !config.enable.includes(name))
       throw invalid(config, ["plugins", "disable"], `there is no plugin "${name}"${didYouMean(name, known)}`);
   for (const name of Object.keys(config.options))
-    if (!known.includes(name) && !config.enable.includes(name))
+    if (!always.includes(name) && !config.enable.includes(name))
       throw invalid(
         config,
         ["plugin", name],
@@ -44,12 +53,17 @@ export async function loadPlugins(
       );
 
   const candidates: Candidate[] = builtIns
-    .filter((plugin) => !config.disable.includes(plugin.name))
+    .filter((plugin): plugin is Plugin => !isOptional(plugin) && !config.disable.includes(plugin.name))
     .map((plugin) => ({ plugin, path: null, options: config.options[plugin.name] }));
   for (const name of config.enable) {
-    if (known.includes(name) || config.disable.includes(name)) continue;
+    if (always.includes(name) || config.disable.includes(name)) continue;
     let path: string | null = null;
     try {
+      const optional = builtIns.filter(isOptional).find((each) => each.name === name);
+      if (optional !== undefined) {
+        candidates.push({ plugin: await optional.load(), path, options: config.options[name] });
+        continue;
+      }
       path = await find(name, config);
       candidates.push({ plugin: await importPlugin(name, path), path, options: config.options[name] });
     } catch (error) {
@@ -179,14 +193,15 @@ export interface SandboxHalf {
 /** In the sandbox process, before the jail closes: loads what the launch options name. Throws on the first failure. */
 export async function loadSandboxHalves(
   plugins: readonly SandboxPlugin[],
-  builtIns: readonly Plugin[],
+  builtIns: readonly BuiltIn[],
 ): Promise<SandboxHalf[]> {
   const halves: SandboxHalf[] = [];
   for (const { name, path, options } of plugins) {
     const fail = (reason: string) => new RuntimeError("plugin", failureText({ name, path, reason }));
     let plugin: Plugin | undefined;
     try {
-      plugin = path === null ? builtIns.find((each) => each.name === name) : await importPlugin(name, path);
+      const builtIn = path === null ? builtIns.find((each) => each.name === name) : await importPlugin(name, path);
+      plugin = builtIn !== undefined && isOptional(builtIn) ? await builtIn.load() : builtIn;
     } catch (error) {
       throw fail(describe(error));
     }

@@ -111,6 +111,12 @@ export interface HostEvents {
   "container:resumed": (event: { container: ContainerView }) => void;
   /** The container was saved to an image; it is stopped now, unless it was to go on. */
   "container:checkpointed": (event: { container: ContainerView; directory: string }) => void;
+  /**
+   * `runts do` is about to start its program, or to let it go on from an image. `id` is what the sandbox knows the container
+   * by; there are no other events for it. `sandbox` takes requests until the program has ended. `person`: null without a
+   * terminal.
+   */
+  "do:starting": (event: { id: string; sandbox: SandboxHandle; person: Person | null }) => void;
   /** In place of starting and started: the container goes on from an image. */
   "container:restored": (event: { container: ContainerView }) => void;
   /** Opens an image directory, to restore from. The first hook that returns one decides. */
@@ -121,6 +127,15 @@ export interface HostEvents {
   "container:exec": (event: { container: ContainerView; args: readonly string[]; pid: number }) => void;
   /** The container was deleted: its processes are gone, its state directory too. Place of the OCI hook poststop. */
   "container:deleted": (event: { container: ContainerView }) => void;
+}
+
+/** A person at the terminal of a command. */
+export interface Person {
+  /**
+   * Shows the text and reads a line, while what is typed does not reach the program; null when there is none within
+   * `ms`, on Ctrl-C, and when the terminal is gone. One question at a time: further ones wait for their turn.
+   */
+  ask(text: string, ms: number): Promise<string | null>;
 }
 
 type MaybePromise<T> = T | Promise<T>;
@@ -144,6 +159,11 @@ export interface PlatformDeclaration {
 
 export interface HostApi {
   readonly log: Log;
+  /**
+   * The words that run a command of this program, with the configuration file and state directory of the one that runs
+   * now: for hooks that start one. Not to be called while plugins are set up.
+   */
+  commandLine(...words: string[]): string[];
   /** A command as the built-in ones are declared, or one that is loaded when it is used. */
   command<F extends Flags>(declaration: CommandDeclaration<F>): void;
   command(declaration: LazyCommand): void;
@@ -212,6 +232,36 @@ export type Interceptor<N extends string = string> = (
   call: InterceptedCall<N>,
   next: () => number,
 ) => number | Promise<number | "continue">;
+
+/** What a guest is about to do with the network: addresses are read, and cannot be changed by it any more. */
+export interface NetworkAttempt {
+  /** Who makes the call. */
+  readonly task: CallingTask;
+  /** 4 or 6; an IPv4 address that is mapped into IPv6 is 4. */
+  readonly family: 4 | 6;
+  /** "192.0.2.1", "2001:db8::1": where it connects or sends to, who has connected, what it binds. */
+  readonly address: string;
+  readonly port: number;
+  /** "tcp", "udp", "udplite", "icmp"; a number for others. */
+  readonly protocol: string;
+  /**
+   * It stays within the sandbox: the loopback network, another socket of this kernel. Of a bind: to a loopback or another
+   * own address. An own address that nobody in the sandbox listens at is not inside where the network reaches outside.
+   */
+  readonly inside: boolean;
+  /**
+   * Names for which a name server (port 53) has given the container this address, the latest first. A hint for people: a
+   * guest may have asked a server of its own.
+   */
+  readonly names: readonly string[];
+}
+/**
+ * `"continue"`, or `-errno`. A promise parks the calling thread, and no other, until it settles; a signal gives the waiting
+ * up. A connect of a non-blocking stream socket is EINPROGRESS meanwhile, goes on when the promise says so, and tells
+ * of a refusal by SO_ERROR. What is thrown, rejected or makes no sense is a line in the log, and EIO.
+ */
+export type NetworkHook = (attempt: NetworkAttempt) => NetworkVerdict | Promise<NetworkVerdict>;
+export type NetworkVerdict = "continue" | number;
 
 /** What `stat` shows of a node of a plugin's file system. */
 export interface NodeAttributes {
@@ -292,6 +342,17 @@ export interface KernelApi {
   readonly log: Log;
   /** Puts an interceptor around a system call; the last one added is asked first. Other calls cost nothing. */
   intercept<N extends string>(syscall: N, interceptor: Interceptor<N>): void;
+  /**
+   * Asked before each connect(2) of an internet socket, also of one for datagrams, which sends nothing; before each
+   * connection that accept(2) gives, which a refusal closes; before each bind(2); before the first datagram of a socket
+   * to each destination, whether it is named or connected. Those of one kind are asked in turn, and the first that refuses
+   * decides. They see every attempt, and come before the rules of the network outside (docs/network.md), which have the
+   * last word.
+   */
+  onConnect(hook: NetworkHook): void;
+  onAccept(hook: NetworkHook): void;
+  onBind(hook: NetworkHook): void;
+  onSend(hook: NetworkHook): void;
   /** A file system type that mounts of the spec, and mount(2) of privileged guests, may name. */
   filesystem(type: string, factory: FileSystemFactory): void;
   /** A character device in every container's /dev. */
@@ -304,8 +365,16 @@ export interface KernelApi {
   /** Called when a container is added, before its file systems are mounted; and when it is gone, or could not be added. */
   on(event: "container", handler: (container: { id: string; spec: Spec }) => void): void;
   on(event: "container-end", handler: (container: { id: string }) => void): void;
-  /** A request that `SandboxHandle.request` can make of this sandbox. A thrown error is the answer. */
-  control(method: string, handler: (params: unknown, fds: readonly number[]) => unknown | Promise<unknown>): void;
+  /**
+   * A request that `SandboxHandle.request` can make of this sandbox. A thrown error is the answer. While a promise is
+   * outstanding the kernel lets the event loop turn all the time; not so with `idle`, for answers that may take for ever:
+   * those are given where the loop turns for another reason, so settle them when a hook or interceptor returns a promise.
+   */
+  control(
+    method: string,
+    handler: (params: unknown, fds: readonly number[]) => unknown | Promise<unknown>,
+    options?: { idle?: boolean },
+  ): void;
   /**
    * The kernel itself, for plugins that are part of this source tree (checkpoint). Not a stable interface:
    * its type is the `Kernel` class of src/kernel.

@@ -5,6 +5,7 @@
  * `--help` of a command load none of them.
  */
 
+import { resolve } from "node:path";
 import type { CommandContext } from "./command.ts";
 import { builtInCommands } from "./commands/index.ts";
 import { describe, RuntimeError } from "./errors.ts";
@@ -14,7 +15,7 @@ import { parseFlags } from "./go-flags.ts";
 import type { HostCalls } from "./host-calls.ts";
 import "./inherited.ts";
 import type { Log, LogOptions } from "./log.ts";
-import type { Plugin } from "./plugin.ts";
+import type { BuiltIn } from "./plugin-loader.ts";
 import type { Registry } from "./registry.ts";
 import type { SandboxLauncher } from "./sandbox.ts";
 import { writeFd } from "./stdio.ts";
@@ -24,7 +25,7 @@ import { versionText } from "./version.ts";
 export interface Program {
   /** Words after the executable. */
   argv: readonly string[];
-  builtIns: readonly Plugin[];
+  builtIns: readonly BuiltIn[];
   launcher(): Promise<SandboxLauncher>;
   hostCalls(): Promise<HostCalls>;
 }
@@ -61,6 +62,10 @@ export async function runProgram(program: Program): Promise<number> {
     await checkFlags(registry.flags, globals, "runts");
     await checkFlags(declaration.flags ?? {}, own, `runts ${declaration.name}`);
     if (!globals.values["root"]) globals.values["root"] = defaultRoot();
+    registry.inherited = ["root", "config"].flatMap((name) => {
+      const value = globals.values[name] as string | undefined;
+      return value ? [`--${name}`, resolve(value)] : [];
+    });
     const finalLog = logOptionsOf(globals.values);
     if (!Bun.deepEquals(finalLog, logOptions)) {
       logOptions = finalLog;

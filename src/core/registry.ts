@@ -39,6 +39,7 @@ export const EVENT_KINDS = {
   "container:resumed": "keep-going",
   "container:checkpointed": "keep-going",
   "container:restored": "keep-going",
+  "do:starting": "series",
   "image:open": "first",
   "image:save": "first",
   "container:exec": "keep-going",
@@ -95,6 +96,8 @@ export class Registry {
   private readonly hooks = new Map<keyof HostEvents, RegisteredHook[]>();
   /** Hooks that have been called and have not answered, for the message at exit. */
   readonly pending = new Set<string>();
+  /** Global flags that a command which a plugin starts is to be given, too. */
+  inherited: readonly string[] = [];
 
   /** `commands` and `flags` are the core's own, which no plugin may replace. */
   constructor(
@@ -286,6 +289,7 @@ export class Registry {
   private apiFor(plugin: string, additions: Additions): HostApi {
     return {
       log: this.log,
+      commandLine: (...words) => [process.execPath, ...this.inherited, ...words],
       command<F extends Flags>(
         what: string | LazyCommand | CommandDeclaration<F>,
         summary?: string,

@@ -18,6 +18,8 @@ const flags: Int32Array[] = [];
 export class TerminalBridge {
   private readonly saved = new Uint8Array(128);
   private raw = false;
+  /** Where keys go: a copy of the master, but while a person is asked. */
+  private input = -1;
   private readonly outputDone = new Int32Array(1);
   private readonly inputDone = new Int32Array(1);
   private readonly onResize = () => this.copySize();
@@ -57,7 +59,14 @@ export class TerminalBridge {
     process.on("SIGWINCH", this.onResize);
     flags.push(this.outputDone, this.inputDone);
     this.copy(this.master, 1, this.outputDone);
-    this.copy(0, this.master, this.inputDone);
+    this.input = this.host.dup(this.master);
+    this.copy(0, this.input, this.inputDone);
+  }
+
+  /** What is typed goes to `fd`, which stays the caller's, until the returned function is called. */
+  divert(fd: number): () => void {
+    this.host.dupTo(fd, this.input);
+    return () => this.host.dupTo(this.master, this.input);
   }
 
   closeSlave(): void {

@@ -31,6 +31,7 @@ import { Futexes } from "./futex/futex.ts";
 import type { KernelLog } from "./log.ts";
 import { MemoryBound } from "./mm/oom.ts";
 import { NamespaceNumbers } from "./namespaces.ts";
+import type { NetworkHooks } from "./net/hooks.ts";
 import { Network } from "./net/network.ts";
 import type { Family } from "./net/socket.ts";
 import { onFault, resumeSuspended, returnToGuest } from "./signal/deliver.ts";
@@ -113,6 +114,8 @@ export class Kernel {
   readonly socketFamilies = new Map<number, Family>();
   /** The network namespace. */
   readonly net = new Network(this);
+  /** What plugins are asked about the network; null where none wants to be. */
+  networkHooks: NetworkHooks | null = null;
   /** What can be mounted, by type name. */
   readonly fileSystemTypes: FileSystemTypes = new Map();
   /** The task whose call, fault or resumption is being served. */
@@ -291,6 +294,7 @@ export class Kernel {
   /** Calls about which plugins were asked before the kernel was saved are run again: they are asked anew. */
   private askAgain(): void {
     this.restored = false;
+    this.net.asking.giveUp();
     for (const task of this.tasks) {
       if (task.interception !== ASKED) continue;
       task.interception = null;
@@ -624,6 +628,7 @@ const own = Object.fromEntries(
       "rerunning",
       "processCleanups",
       "execObservers",
+      "networkHooks",
       "platformFailures",
       "running",
       "stopped",

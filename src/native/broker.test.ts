@@ -2,7 +2,7 @@
  * The real broker in a network namespace of its own, spoken to as the sandbox process does: what it makes and refuses, what
  * it has left itself, and that nothing which is said to it takes it along or makes it grow.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { brokerStub } from "../generated/native-blobs.ts";
 import { encodeCString } from "../kernel/abi/bytes.ts";
@@ -69,6 +69,9 @@ import {
   writeFd,
 } from "./host.ts";
 import { hostCalls } from "./host-calls.ts";
+
+// On a busy machine.
+setDefaultTimeout(60_000);
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -496,7 +499,7 @@ describe.skipIf(!isRoot)("what rules restrict", () => {
     expect(textOf(takeRelayed(peer.fd))).toBe("connected");
     // The host's error for a port where nobody is.
     closeFd(peer.fd);
-    for (let tries = 0; tries < 100 && broker.open > 9; tries++) Bun.sleepSync(5);
+    for (let tries = 0; tries < 100 && broker.open > 7; tries++) Bun.sleepSync(5);
     sendRelayed(socket.fd, null, "x");
     expect(takeRelayed(socket.fd)).toBe(-ECONNREFUSED);
     expect(broker.ask({ op: OP_DISCONNECT }, socket.fd).result).toBe(0);
@@ -543,8 +546,8 @@ describe.skipIf(!isRoot)("what rules restrict", () => {
     // What a rule denies stays denied.
     const strict = new Broker({ flags: RESTRICTED, rules: [{ kind: PREFIX, prefix: [0x7f000001, 32], deny: true }] });
     const asker = new Broker();
-    const denied = strict.ask({ op: OP_BIND, type: DGRAM, place: at(5300) });
-    const asking = asker.ask({ op: OP_CONNECT, type: DGRAM, place: at(5300) });
+    const denied = strict.ask({ op: OP_BIND, type: DGRAM, place: at(5301) });
+    const asking = asker.ask({ op: OP_CONNECT, type: DGRAM, place: at(5301) });
     say(asking.fd, "question");
     sendRelayed(denied.fd, (takeRelayed(denied.fd) as { from: Place }).from, "reply");
     expect(takeRelayed(denied.fd)).toBe(-EACCES);
@@ -848,7 +851,7 @@ describe.skipIf(!isRoot)("names", () => {
     closeFd(hole.fd);
     silent.close();
     broker.close();
-  }, 20_000);
+  });
 });
 
 describe.skipIf(!isRoot)("what it has left itself", () => {
@@ -984,7 +987,7 @@ describe.skipIf(!isRoot)("what it must stand", () => {
       expect(broker.pss).toBeLessThanOrEqual(pss + 16);
       closeFd(listening);
       broker.close();
-    }, 60_000);
+    });
 
   test("requests of random numbers, with descriptors of every kind, are answered, and it is as before", () => {
     for (const rules of [EVERYTHING, LOOPBACK_ONLY, { flags: RESTRICTED | RAW_TOO, rules: [{ kind: ALL }] }]) {
@@ -1050,7 +1053,7 @@ describe.skipIf(!isRoot)("what it must stand", () => {
       expect(broker.pss).toBeLessThan(400);
       broker.close();
     }
-  }, 60_000);
+  });
 
   test("what has no head ends it, with a word", async () => {
     for (const bytes of [new Uint8Array(1), new Uint8Array(55).fill(1), new Uint8Array(56), new Uint8Array(5000)]) {
@@ -1072,6 +1075,8 @@ describe.skipIf(!isRoot)("what it must stand", () => {
       { length: 8 },
       (_, i) => broker.ask({ op: OP_OPEN, type: DGRAM, family: i < 4 ? AF_INET : AF_INET6 }).fd,
     );
+    // It closes what it has handed over after it has.
+    broker.ping();
     const [open, file] = [broker.open, openSync("/dev/null", "r")];
     for (let i = 0; i < 5000; i++) {
       const bytes = new Uint8Array(random(random(20) === 0 ? 70000 : 60)).map(() => random(256));
@@ -1182,7 +1187,7 @@ describe.skipIf(!isRoot)("what it must stand", () => {
     broker.ping();
     for (const { fd } of [receiver, sender]) closeFd(fd);
     broker.close();
-  }, 30_000);
+  });
 
   test("it hears of the sandbox's end although that lies in its own queue, behind requests that nobody reads the answers of", async () => {
     const broker = new Broker();
@@ -1231,7 +1236,7 @@ describe.skipIf(!isRoot)("what it must stand", () => {
     expect(await broker.child.exited).toBe(1);
     expect(await new Response(broker.child.stderr).text()).toBe("runts-broker: the sandbox asks and does not listen\n");
     broker.close();
-  }, 30_000);
+  });
 
   test("a relay that nobody reads loses datagrams, and its broker nothing else", () => {
     const broker = new Broker(LOOPBACK_ONLY);

@@ -5,6 +5,8 @@ import type { ProcessRef } from "../core/sandbox.ts";
 import { brokerStub, enterStub, openerStub, waiterStub } from "../generated/native-blobs.ts";
 import {
   closeFd,
+  dup,
+  dupTo,
   fchownat,
   flock,
   ioctl,
@@ -179,6 +181,8 @@ export const hostCalls: HostCalls = {
   socketPair: (out) => socketpair(SOCK_STREAM, out),
   joinNamespace: (fd) => symbols.cm_setns(fd),
   copy: (from, to, done) => symbols.cm_copy(from, to, done),
+  dup,
+  dupTo,
   spawnWaiter,
   listenTcp: (address, port, out) => listenTcp(path(address), port, out),
   acceptConnections,

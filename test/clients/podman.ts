@@ -43,9 +43,9 @@ export class Podman implements Client {
     private readonly runtime: readonly string[] = [runts],
   ) {
     const { dir } = arena;
+    // Not libpod/exits: conmon writes there when a container has ended, be it that podman has just removed it.
     this.state = [
       "/run/runts",
-      "/run/podman/libpod/exits",
       "/run/podman/storage/overlay-containers",
       join(dir, "root/overlay-containers"),
       join(dir, "root/overlay"),

@@ -2,65 +2,16 @@
  * Third parties' plugins with the sealed executable: enabled by a configuration file alone, each part of the interface at
  * work in both processes, broken ones named and contained; and the examples as they are shipped.
  */
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { busyboxPath } from "../harness/packages.ts";
-import { cleanEnv, type Result, run } from "../harness/process.ts";
+import { cleanEnv, run } from "../harness/process.ts";
 import { executable, isRoot, platforms, root, runts } from "../harness/sandbox.ts";
-import { type Case, fail, type Group, matches, type Outcome, pass, skip } from "../harness/suite.ts";
+import { type Case, fail, type Group, matches, pass, skip } from "../harness/suite.ts";
 import { handOver } from "../harness/user.ts";
-
-const TIMEOUT_MS = 30_000;
-const HEADER = 'import { definePlugin, errno, v } from "runts";\n';
-
-/** What a program printed, and what the sandbox said. */
-interface Expected {
-  stdout?: string | RegExp;
-  stderr?: RegExp[];
-  /** Must not be said. */
-  silent?: RegExp;
-  status?: number;
-}
-
-function judge(got: Result, expected: Expected): Outcome {
-  const { stdout = "", stderr = [], silent, status = 0 } = expected;
-  const problems: string[] = [];
-  if (got.timedOut) problems.push("timed out");
-  if (got.status !== status) problems.push(`status ${got.status}, expected ${status}`);
-  if (typeof stdout === "string" ? got.stdout !== stdout : !stdout.test(got.stdout))
-    problems.push(`expected on stdout: ${String(stdout)}`);
-  for (const each of stderr) if (!each.test(got.stderr)) problems.push(`expected on stderr: ${String(each)}`);
-  if (silent?.test(got.stderr)) problems.push(`not expected on stderr: ${String(silent)}`);
-  if (problems.length === 0) return pass;
-  return fail(`${problems.join("\n")}\nstdout: ${got.stdout}\nstderr: ${got.stderr}`);
-}
-
-/** A directory with plugins and a configuration file, gone afterwards. */
-async function within(use: (dir: string) => Promise<Outcome>): Promise<Outcome> {
-  const dir = mkdtempSync(join(tmpdir(), "runts-plugins-"));
-  handOver(dir);
-  try {
-    return await use(dir);
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
-}
-
-const command = (dir: string, ...args: string[]) =>
-  run([executable(), "--config", join(dir, "config.toml"), ...args], {
-    cwd: dir,
-    env: cleanEnv,
-    timeoutMs: TIMEOUT_MS,
-  });
-
-function configure(dir: string, name: string, options = ""): void {
-  writeFileSync(
-    join(dir, "config.toml"),
-    `[plugins]\ndirectories = ["plugins"]\nenable = ["${name}"]\n${options === "" ? "" : `[plugin.${name}]\n${options}\n`}`,
-  );
-}
+import { command, configure, type Expected, HEADER, judge, TIMEOUT_MS, within } from "./kit.ts";
+import { networkCases } from "./network.ts";
 
 function installEverything(dir: string): void {
   cpSync(join(import.meta.dir, "everything"), join(dir, "plugins/everything"), { recursive: true });
@@ -631,6 +582,7 @@ export function pluginGroup(filters: readonly string[]): Group {
     ...broken.map((each) => brokenCase(each, each.source, true)),
     ...brokenInside.map((each) => brokenCase(each, inside(each.source), false)),
     ...contained,
+    ...networkCases,
     ...examples,
   ];
   return { name: "plugins", cases: cases.filter((one) => matches(one.name, filters)) };

@@ -198,7 +198,8 @@ export class Traveller {
 
   /** Has it stop, and waits for that. */
   async end(): Promise<End> {
-    await this.must(["exec", this.id, "/usr/bin/touch", join(this.work, "stop")]);
+    // Detached: the program may see the file, and end all, before the one that made it has ended.
+    await this.must(["exec", "--detach", this.id, "/usr/bin/touch", join(this.work, "stop")]);
     const { stdout, stderr, status, timedOut } = await run(this.command(["wait", this.id], []), {
       cwd: "/",
       timeoutMs: END_MS,

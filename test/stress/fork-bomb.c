@@ -3,7 +3,7 @@
 
 int main(void) {
   guest_pid = getpid();
-  alarm(60);
+  alarm(110);
   struct shared { volatile int made, refused, error, over; } *s = NEED(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   pid_t first = fork();
   if (first == 0) {
@@ -28,7 +28,7 @@ int main(void) {
   kill(-first, SIGKILL);
   while (waitpid(first, NULL, 0) < 0 && errno == EINTR) {}
   pid_t pid = -1;
-  for (int i = 0; i < 100 && pid < 0; i++) { /* room again as soon as they are gone */
+  for (int i = 0; i < 800 && pid < 0; i++) { /* room again as soon as they are gone: the host needs seconds when it is busy */
     pid = fork();
     if (pid == 0) _exit(0);
     if (pid < 0) sleep_ms(50);

@@ -161,6 +161,11 @@ async function runProgram(
       giveUp: () => endSilentSandbox(sandbox, log, () => sandbox.kill()),
       log,
     });
+    if (plugins.listens("do:starting")) {
+      const { personAt } = await import("../person.ts");
+      const person = personAt(await context.hostCalls(), bridge);
+      await plugins.run("do:starting", { id: options.id, sandbox, person });
+    }
     const { save } = values;
     const saver =
       save === undefined ? undefined : new (await import("./do-save.ts")).Saver(context, sandbox, container, save);

@@ -837,6 +837,12 @@ export class Containers {
           await options.save(container, sandbox);
         } catch (error) {
           if (!options.leaveRunning) await this.goOn(sandbox, container.id);
+          // What became of it says more than that nobody answers any more.
+          if (this.look(metadata).status === "stopped")
+            throw new RuntimeError(
+              "wrong-state",
+              `container ${container.id} ended while it was saved: nothing is saved`,
+            );
           throw error;
         }
         if (!options.leaveRunning) await this.endSaved(locked, sandbox);

@@ -81,6 +81,11 @@ export function writeAddress(task: Task, name: Uint8Array | null, addr: number, 
 export function sendAll(task: Task, socket: Socket, io: Io, flags: number, info: SendInfo | null): number {
   let moved = task.restart?.moved ?? 0;
   if (moved > 0) io.skip(moved);
+  const { networkHooks } = task.kernel;
+  if (networkHooks !== null) {
+    const verdict = networkHooks.send(task, socket, flags, info);
+    if (verdict !== 0) return verdict;
+  }
   const nonBlocking = socket.nonBlocking || (flags & MSG_DONTWAIT) !== 0;
   for (;;) {
     const n = socket.send(task, io, nonBlocking ? flags | MSG_DONTWAIT : flags, info);
@@ -105,9 +110,12 @@ export function receiveSome(task: Task, socket: Socket, io: Io, flags: number, i
   const nonBlocking = socket.nonBlocking || errors || (flags & MSG_DONTWAIT) !== 0;
   const size = moved + io.remaining;
   const stream = socket.sockType === SOCK_STREAM;
+  const { networkHooks } = task.kernel;
   const target = !stream ? 1 : (flags & MSG_WAITALL) !== 0 ? size : Math.min(socket.rcvlowat, size);
   for (;;) {
-    const n = socket.receive(task, io, nonBlocking ? flags | MSG_DONTWAIT : flags, info);
+    const how = nonBlocking ? flags | MSG_DONTWAIT : flags;
+    const n =
+      networkHooks === null ? socket.receive(task, io, how, info) : networkHooks.receive(task, socket, io, how, info);
     if (n > 0) {
       moved += n;
       if (moved >= target || info.stop || io.remaining === 0) return moved;

@@ -9,6 +9,7 @@ import { persistent } from "../state/registry.ts";
 import type { Task } from "../task/task.ts";
 import { AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_MAX } from "./abi.ts";
 import { newCounters } from "./counters.ts";
+import { Asking } from "./hooks.ts";
 import type { InetDatagramSocket } from "./inet/datagram.ts";
 import { inetFamily } from "./inet/family.ts";
 import { PortTable } from "./inet/ports.ts";
@@ -17,7 +18,8 @@ import { interfaceIoctl } from "./interfaces.ts";
 import { type NetlinkSocket, netlinkFamily } from "./netlink/netlink.ts";
 import { NetlinkPorts } from "./netlink/ports.ts";
 import { announce } from "./netlink/route.ts";
-import { Broker } from "./outside/broker.ts";
+import { Broker, type BrokerWaiter } from "./outside/broker.ts";
+import { RouteAsker } from "./outside/route-asker.ts";
 import { OutsideStack } from "./outside/stack.ts";
 import type { Family, Socket } from "./socket.ts";
 import { LoopbackStack, type NetworkStack } from "./stack.ts";
@@ -32,6 +34,8 @@ const BUFFERS_MAX = 256 << 20;
 
 /** What is outside is asked for at most this often. */
 const REFRESH_MIN_NS = 1e8;
+/** And for at most this part of the time. */
+const REFRESH_PART = 20;
 
 export class Network {
   /** Sockets there are, and what lies in their queues (TCP counts its own). */
@@ -47,20 +51,22 @@ export class Network {
   readonly rawSockets = new PortTable();
   readonly netlinkPorts = new NetlinkPorts();
   readonly tcp = new TcpState();
+  /** What plugins are being asked about. */
+  readonly asking = new Asking();
   /** Netlink sockets that listen to groups. */
   readonly netlinkListeners = new Set<NetlinkSocket>();
   /** Devices, addresses and routes: of the sandbox alone, until everything is known of those outside. */
   stack: NetworkStack = new LoopbackStack();
   /** The stack that is told of those outside. */
   private outsideStack: OutsideStack | null = null;
-  /** Asks for everything outside anew; the answers come by `routesCame` and `routesComplete`. Whoever has the broker sets it. */
-  askRoutes: (() => void) | null = null;
+  /** When everything outside was asked for anew. */
   private askedRoutes = 0;
   /** What was done by sockets of this kernel (/proc/net/snmp, lo's statistics). */
   readonly counters = newCounters();
 
   /** Who makes sockets outside; null: there is no outside. It may be dead: then that is down. */
   broker: Broker | null = null;
+  private asker: RouteAsker | null = null;
 
   /** Settings below /proc/sys/net that were written, by path below /proc/sys. */
   readonly sysctls = new Map<string, string>();
@@ -75,6 +81,9 @@ export class Network {
   /** The network outside is there: its broker listens at `socketFd`, which is taken over. */
   useBroker(socketFd: number): void {
     this.broker = new Broker(this.kernel, socketFd);
+    this.broker.onRoutes = (bytes) => this.routesCame(bytes);
+    this.asker = new RouteAsker(this, this.broker);
+    this.outsideStack = null;
     // Sockets that were there before, as in a restored kernel.
     for (const table of [this.udpPorts, this.rawSockets])
       for (const socket of [...table.all()]) (socket as InetDatagramSocket).renew();
@@ -123,11 +132,12 @@ export class Network {
     return this.kernel.socketFamilies.get(family) ?? -EAFNOSUPPORT;
   }
 
-  /** Messages of rtnetlink have come from outside: all that there is, in parts, or what has changed. */
+  /** Messages of rtnetlink have come from outside: all that there is, in parts, or what has changed; none: some were lost. */
   routesCame(bytes: Uint8Array): void {
     this.outsideStack ??= new OutsideStack();
     announce(this, this.outsideStack.applyRoutes(bytes));
-    if (this.outsideStack.stale) this.refreshRoutes(0);
+    if (bytes.length === 0) this.askRoutes(null);
+    else if (this.outsideStack.stale) this.refreshRoutes(0);
   }
   /** All that was asked for has come. */
   routesComplete(): void {
@@ -137,16 +147,24 @@ export class Network {
     if (outsideStack.complete) this.stack = outsideStack;
     announce(this, changes);
   }
+  /** Not all of it has come. */
+  routesFailed(): void {
+    this.outsideStack?.forgetIncoming();
+  }
+  /** Asks for everything outside anew. `waiter` is told when it is known as of now, or will not be. */
+  askRoutes(waiter: BrokerWaiter | null): void {
+    this.askedRoutes = this.kernel.now();
+    this.asker?.ask(waiter);
+  }
   /**
    * Somebody looks at what moves without news (counters): it is asked for, if what is known is older than a second. Nobody
    * waits for it.
    */
   refreshRoutes(olderThanNs = 1e9): void {
-    if (this.askRoutes === null) return;
-    const now = this.kernel.now();
-    if (now - this.askedRoutes < Math.max(olderThanNs, REFRESH_MIN_NS)) return;
-    this.askedRoutes = now;
-    this.askRoutes();
+    if (!this.outside || this.asker === null || this.asker.asking) return;
+    // Where there is very much to tell, less often.
+    const pause = Math.max(olderThanNs, REFRESH_MIN_NS, this.asker.took * REFRESH_PART);
+    if (this.kernel.now() - this.askedRoutes >= pause) this.askRoutes(null);
   }
 
   /** SIOCGIF* and kin, the same on every socket. */
@@ -155,8 +173,13 @@ export class Network {
   }
 }
 
-// What is outside is another one after a restore: its broker, another one too, tells of it.
 persistent("network", Network, {
-  transient: { broker: () => null, outsideStack: () => null, askRoutes: () => null, askedRoutes: () => 0 },
-  added: { counters: () => newCounters(), netlinkListeners: () => new Set(), rawSockets: () => new PortTable() },
+  // The broker stays with its sandbox; a restored one is given another, which tells of what is outside there.
+  transient: { broker: () => null, asker: () => null, outsideStack: () => null, askedRoutes: () => 0 },
+  added: {
+    asking: () => new Asking(),
+    counters: () => newCounters(),
+    netlinkListeners: () => new Set(),
+    rawSockets: () => new PortTable(),
+  },
 });

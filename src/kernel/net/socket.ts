@@ -108,6 +108,7 @@ export abstract class Socket extends File {
   override onRelease(): void {
     super.onRelease();
     this.kernel.net.sockets--;
+    this.kernel.net.asking.forget(this);
   }
 
   override description(): string {
@@ -175,10 +176,17 @@ export abstract class Socket extends File {
   }
 
   override read(task: Task, io: Io): number {
-    return io.remaining === 0 ? 0 : this.receive(task, io, 0, null);
+    if (io.remaining === 0) return 0;
+    const { networkHooks } = this.kernel;
+    return networkHooks === null ? this.receive(task, io, 0, null) : networkHooks.receive(task, this, io, 0, null);
   }
 
   override write(task: Task, io: Io): number {
+    const { networkHooks } = this.kernel;
+    if (networkHooks !== null) {
+      const verdict = networkHooks.send(task, this, 0, null);
+      if (verdict !== 0) return verdict;
+    }
     return this.send(task, io, this.sockType === SOCK_SEQPACKET ? MSG_EOR : 0, null);
   }
 

@@ -3,8 +3,9 @@
  * move to a restored kernel after every turn, and after every fourth.
  */
 import { describe, expect, test } from "bun:test";
-import { EADDRINUSE, EAGAIN, EINTR, ESRCH } from "../abi/errno.ts";
+import { EADDRINUSE, EAGAIN, ECONNRESET, EINPROGRESS, EINTR, ESRCH } from "../abi/errno.ts";
 import { Tmpfs } from "../fs/tmpfs/tmpfs.ts";
+import { Decision, NetworkHooks } from "../net/hooks.ts";
 import { obstacles } from "../testing/saving.ts";
 import {
   get,
@@ -38,6 +39,7 @@ const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_NETLINK = 16;
 const STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
 const DATAGRAM = 2;
 const SEQPACKET = 5;
 const A = MEM.free;
@@ -841,6 +843,41 @@ test("a plugin that has not answered is asked anew", () => {
     expect(uid).toBe(0);
     expect(asked).toHaveLength(2);
     expect(asked[1]!).toBeGreaterThan(asked[0]!);
+  } finally {
+    GuestWorld.moveEvery = 0;
+  }
+});
+
+test("plugins' questions about the network: who waits is asked about anew, who does not has failed", () => {
+  const asked: Record<string, number[]> = { connect: [], accept: [] };
+  GuestWorld.moveEvery = 1;
+  GuestWorld.moves = 0;
+  try {
+    const world = new GuestWorld();
+    world.prepare((kernel) => {
+      kernel.networkHooks = new NetworkHooks(kernel);
+      // Only what is asked about a second time is answered.
+      const answer = (times: number[]) => (times.push(GuestWorld.moves) > 1 ? 0 : new Decision());
+      kernel.networkHooks.add("connect", ({ port }) => (port === 9 ? new Decision() : answer(asked["connect"]!)));
+      kernel.networkHooks.add("accept", () => answer(asked["accept"]!));
+    });
+    const said: unknown[] = [];
+    world.run(function* (g) {
+      const listener = yield* g.sys("socket", AF_INET, STREAM, 0);
+      yield* g.sys("bind", listener, A, internet(g, A, 0));
+      yield* g.sys("listen", listener, 5);
+      const port = yield* portOf(g, listener);
+      const late = yield* g.sys("socket", AF_INET, STREAM | SOCK_NONBLOCK, 0);
+      said.push(yield* g.sys("connect", late, A, internet(g, A, 9)));
+      const client = yield* g.sys("socket", AF_INET, STREAM, 0);
+      said.push(yield* g.sys("connect", client, A, internet(g, A, port)));
+      yield* write(g, client, "hello");
+      const server = yield* g.sys("accept4", listener, 0, 0, 0);
+      said.push(yield* read(g, server));
+      said.push(yield* g.sys("connect", late, A, internet(g, A, 9)));
+    });
+    expect(said).toEqual([-EINPROGRESS, 0, "hello", -ECONNRESET]);
+    for (const [first, second] of Object.values(asked) as [number, number][]) expect(second).toBeGreaterThan(first);
   } finally {
     GuestWorld.moveEvery = 0;
   }

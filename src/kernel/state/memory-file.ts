@@ -1,4 +1,5 @@
 /** Host memory files (memfds) of guests in a saved kernel: their bytes are in the image's pages, holes stay holes. */
+import { dataExtents } from "../../native/extents.ts";
 import { guestMemfd } from "../../native/guest-descriptors.ts";
 import { closeFd, ftruncate, lseek, pread, pwrite } from "../../native/host.ts";
 import { errnoName } from "../abi/errno.ts";
@@ -8,8 +9,6 @@ import type { Restore } from "./restore.ts";
 import type { Save } from "./save.ts";
 
 const SEEK_END = 2;
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 const MFD_CLOEXEC = 1;
 const STEP = 1 << 20;
 
@@ -38,18 +37,13 @@ export function loadMemoryFile(name: Uint8Array, { at, length }: Stored, pages: 
 function copy(from: number, at: number, to: number, length: number): void {
   const end = at + length;
   const buffer = new Uint8Array(Math.min(STEP, length));
-  for (let next = at; next < end; ) {
-    const data = lseek(from, next, SEEK_DATA);
-    // -ENXIO: nothing but a hole up to the end.
-    if (data < 0 || data >= end) return;
-    const hole = Math.min(end, checked(lseek(from, data, SEEK_HOLE)));
-    for (next = data; next < hole; ) {
+  for (const [data, hole] of dataExtents(from, at, end))
+    for (let next = data; next < hole; ) {
       const n = checked(pread(from, buffer, Math.min(buffer.length, hole - next), next));
       if (n === 0) throw new Error("pages: shorter than the objects say");
       if (checked(pwrite(to, buffer, n, next - at)) < n) throw new Error("pages: no room for a memory file");
       next += n;
     }
-  }
 }
 
 function checked(result: number): number {

@@ -1,10 +1,10 @@
 /** Host memory files that are much longer than what is in them, in a saved kernel: piece by piece. */
+import { dataExtents } from "../../native/extents.ts";
 import { lseek, pread, pwrite } from "../../native/host.ts";
 import { errnoName } from "../abi/errno.ts";
 import type { HostSink, Stored } from "./host.ts";
 
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
+const SEEK_END = 2;
 const PIECE = 1 << 20;
 
 /** Bytes of a file: where they are in it, and where in the image. */
@@ -15,16 +15,13 @@ export interface Piece extends Stored {
 export function storePieces(fd: number, sink: HostSink): Piece[] {
   const pieces: Piece[] = [];
   const buffer = new Uint8Array(PIECE);
-  for (let data = lseek(fd, 0, SEEK_DATA); data >= 0; ) {
-    const end = checked(lseek(fd, data, SEEK_HOLE));
+  for (const [data, end] of dataExtents(fd, 0, checked(lseek(fd, 0, SEEK_END))))
     for (let at = data; at < end; ) {
       const n = checked(pread(fd, buffer, Math.min(PIECE, end - at), at));
       if (n === 0) break;
       pieces.push({ offset: at, ...sink.storeBytes(buffer.subarray(0, n)) });
       at += n;
     }
-    data = lseek(fd, end, SEEK_DATA);
-  }
   return pieces;
 }
 

@@ -30,7 +30,9 @@ function acceptConnection(task: Task, number: number, addr: number, addrlen: num
   if (typeof socket === "number") return socket;
   const limit = descriptorLimit(task);
   if (task.files.countFree(limit, 1) < 1) return -EMFILE;
-  const made = socket.accept(task, options & SOCK_NONBLOCK);
+  const { networkHooks } = task.kernel;
+  const mode = options & SOCK_NONBLOCK;
+  const made = networkHooks === null ? socket.accept(task, mode) : networkHooks.accept(task, socket, mode);
   if (typeof made === "number") return made === -EAGAIN && !socket.nonBlocking ? wait(task, socket) : made;
   if (addr !== 0) {
     const peer = made.getName(true);

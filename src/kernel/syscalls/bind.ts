@@ -14,7 +14,13 @@ export const bind = syscall("bind", { fd, addr: inAddress("addrlen"), addrlen: i
   const socket = callSocket(task, call.fd);
   if (typeof socket === "number") return socket;
   const addr = readAddress(task, call.addr, call.addrlen);
-  return typeof addr === "number" ? addr : socket.bind(task, addr);
+  if (typeof addr === "number") return addr;
+  const { networkHooks } = task.kernel;
+  if (networkHooks !== null) {
+    const verdict = networkHooks.bind(task, socket, addr);
+    if (verdict !== 0) return verdict;
+  }
+  return socket.bind(task, addr);
 });
 
 export const listen = syscall("listen", { fd, backlog: int }, (task, call) => {

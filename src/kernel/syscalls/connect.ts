@@ -22,6 +22,11 @@ export const connect = syscall("connect", { fd, addr: inAddress("addrlen"), addr
   if (addr.length < 2) return -EINVAL;
   // Run again, it has begun to connect without waiting, and waits only for the word that it may.
   const begun = socket.nonBlocking && task.restart?.file === socket;
+  const { networkHooks } = task.kernel;
+  if (networkHooks !== null && !begun) {
+    const verdict = networkHooks.connect(task, socket, addr);
+    if (verdict !== 0) return verdict;
+  }
   const result = begun ? socket.connectBegun(task, addr) : socket.connect(task, addr, socket.nonBlocking);
   if (result === -EINPROGRESS && socket.nonBlocking && socket.asking) {
     const waited = waitForFile(task, socket, ALL_EVENTS, ASKING_NS);

@@ -5,14 +5,12 @@ import { pipeline } from "node:stream/promises";
 import { getSystemErrorName } from "node:util";
 import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { RuntimeError } from "../../core/errors.ts";
-import { ftruncate, lseek, pread, pwrite } from "../../native/host.ts";
+import { dataExtents } from "../../native/extents.ts";
+import { ftruncate, pread, pwrite } from "../../native/host.ts";
 
 export const BLOCK = 64 * 1024;
 /** Read at once, and between two looks at the event loop. */
 const CHUNK = 64 * BLOCK;
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
-const ENXIO = 6;
 const ENOSPC = 28;
 const ZERO = Buffer.alloc(BLOCK);
 /** Level 1 is several times as quick as the usual 3, and packs memory nearly as well. */
@@ -35,15 +33,11 @@ function failed(what: string, errno: number): RuntimeError {
 export async function* dataBlocks(fd: number, size: number, progress: Progress = () => {}): AsyncGenerator<Blocks> {
   // What of it is used has been read before: a small file need not pay for clearing it.
   const buffer = Buffer.allocUnsafe(Math.min(CHUNK, Math.max(BLOCK, size)));
-  for (let at = 0; at < size; ) {
-    const data = lseek(fd, at, SEEK_DATA);
-    if (data === -ENXIO) break;
-    // A file system that knows of no holes has nothing but data.
-    const start = data < 0 ? at : data - (data % BLOCK);
-    if (start >= size) break;
-    const hole = data < 0 ? size : lseek(fd, data, SEEK_HOLE);
-    const end = Math.min(size, hole < 0 ? size : Math.ceil(hole / BLOCK) * BLOCK);
-    for (at = Math.max(at, start); at < end; ) {
+  let at = 0;
+  for (const [data, hole] of dataExtents(fd, 0, size)) {
+    const end = Math.min(size, Math.ceil(hole / BLOCK) * BLOCK);
+    // Two extents may meet in one block.
+    for (at = Math.max(at, data - (data % BLOCK)); at < end; ) {
       const wanted = Math.min(buffer.length, end - at);
       readWhole(fd, buffer.subarray(0, wanted), at);
       yield* notZero(buffer.subarray(0, wanted), at);
@@ -53,20 +47,6 @@ export async function* dataBlocks(fd: number, size: number, progress: Progress =
     }
   }
   progress(size, size);
-}
-
-/** [start, end) of what a file holds between two offsets, where its file system knows of holes. */
-export function* dataExtents(fd: number, from: number, to: number): Generator<[number, number]> {
-  for (let at = from; at < to; ) {
-    const data = lseek(fd, at, SEEK_DATA);
-    if (data === -ENXIO) return;
-    const start = data < 0 ? at : data;
-    if (start >= to) return;
-    const hole = data < 0 ? to : lseek(fd, start, SEEK_HOLE);
-    const end = Math.min(to, hole < 0 ? to : hole);
-    yield [start, end];
-    at = end;
-  }
 }
 
 function readWhole(fd: number, into: Buffer, offset: number): void {

@@ -4,8 +4,8 @@
  */
 import { encodeName } from "../../kernel/abi/bytes.ts";
 import { S_IFCHR, S_IFDIR, S_IFMT, S_IFREG } from "../../kernel/abi/stat.ts";
+import { dataExtents } from "../../native/extents.ts";
 import { pread } from "../../native/host.ts";
-import { dataExtents } from "./blocks.ts";
 import { type Line, ObjectTable } from "./objects.ts";
 
 const TYPES: ReadonlySet<string> = new Set([

@@ -11,7 +11,6 @@ import { ANY6, formatIp, type Ip, ipToBytes } from "../../net/inet/ip.ts";
 import { netmask } from "../../net/inet/prefix.ts";
 import {
   IFF_LOOPBACK,
-  IFF_MULTICAST,
   IFF_UP,
   LO,
   type NetDevice,
@@ -205,7 +204,6 @@ export function igmpRows({ net: { stack } }: Kernel): string {
 export function igmp6Rows({ net: { stack } }: Kernel): string {
   let out = "";
   for (const device of stack.devices) {
-    if (!isUp(device)) continue;
     for (const { group, flags } of groups6(device))
       out += `${String(device.index).padEnd(4)} ${device.name.padEnd(15)} ${group} ${"1".padStart(5)} ${upper(flags, 8)} 0\n`;
   }
@@ -215,9 +213,11 @@ export function igmp6Rows({ net: { stack } }: Kernel): string {
 export function multicastRows({ net: { stack } }: Kernel): string {
   let out = "";
   for (const device of stack.devices) {
-    if (!isUp(device) || (device.flags & IFF_MULTICAST) === 0 || (device.flags & IFF_LOOPBACK) !== 0) continue;
-    const own = device.addresses.some(({ ip }) => typeof ip === "number") ? ["01005e000001"] : [];
-    for (const { group } of groups6(device)) if (!group.startsWith("ff01")) own.push(`3333${group.slice(24)}`);
+    if ((device.flags & IFF_LOOPBACK) !== 0 || device.hardwareAddress.length !== 6) continue;
+    const own = ["333300000001"];
+    if (isUp(device) && device.addresses.some(({ ip }) => typeof ip === "number")) own.push("01005e000001");
+    for (const { group } of groups6(device).reverse())
+      if (!/^ff0[12]0*1$/.test(group)) own.push(`3333${group.slice(24)}`);
     for (const address of own)
       out += `${String(device.index).padEnd(4)} ${device.name.padEnd(15)} ${"1".padEnd(5)} ${"0".padEnd(5)} ${address}\n`;
   }

@@ -51,9 +51,13 @@ const IFLA_IFALIAS = 20;
 const IFLA_LINKINFO = 18;
 
 const isUp = ({ flags }: NetDevice): boolean => (flags & IFF_UP) !== 0;
-/** Nothing but a pair of virtual devices says how fast it is. */
-const isPair = ({ attributes }: NetDevice): boolean =>
-  Buffer.from(attributes?.get(IFLA_LINKINFO) ?? []).includes("veth\0");
+/** What a device says of how fast it is: a pair of virtual ones has a number, a real one may not know, others do not say. */
+function pace(device: NetDevice, ofPair: string, ofReal: string): string | number {
+  if (!isUp(device) || device.index === LO) return -EINVAL;
+  const info = device.attributes?.get(IFLA_LINKINFO);
+  if (info === undefined) return ofReal;
+  return Buffer.from(info).includes("veth\0") ? ofPair : -EINVAL;
+}
 
 /** Files of a device's directory; -errno where reading fails. */
 const ATTRIBUTES: Readonly<Record<string, (device: NetDevice) => string | number>> = {
@@ -68,7 +72,7 @@ const ATTRIBUTES: Readonly<Record<string, (device: NetDevice) => string | number
   dev_id: () => "0x0",
   dev_port: () => "0",
   dormant: (device) => (isUp(device) ? String(Number((device.flags & 0x20000) !== 0)) : -EINVAL),
-  duplex: (device) => (isUp(device) && isPair(device) ? "full" : -EINVAL),
+  duplex: (device) => pace(device, "full", "unknown"),
   flags: ({ flags }) => `0x${hex((flags & ~NOT_OWN) >>> 0)}`,
   ifalias: ({ attributes }) =>
     Buffer.from(attributes?.get(IFLA_IFALIAS) ?? [])
@@ -82,7 +86,7 @@ const ATTRIBUTES: Readonly<Record<string, (device: NetDevice) => string | number
   netdev_group: (device) => String(deviceNumber(device, IFLA_GROUP, 0)),
   operstate: (device) => (isUp(device) ? (STATES[deviceNumber(device, IFLA_OPERSTATE, 0)] ?? "unknown") : "down"),
   proto_down: (device) => String(deviceNumber(device, IFLA_PROTO_DOWN, 0)),
-  speed: (device) => (isUp(device) && isPair(device) ? "10000" : -EINVAL),
+  speed: (device) => pace(device, "10000", "-1"),
   testing: (device) => (isUp(device) ? "0" : -EINVAL),
   tx_queue_len: (device) => String(deviceNumber(device, IFLA_TXQLEN, 1000)),
   type: ({ hardwareType }) => String(hardwareType),

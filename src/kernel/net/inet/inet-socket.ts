@@ -74,6 +74,17 @@ export abstract class InetSocket extends Socket {
     return 0;
   }
 
+  /** Would connect(2) begin something new now? */
+  get mayConnect(): boolean {
+    return true;
+  }
+  /** A plugin is asked about a connect that does not wait: until it answers, that looks like one under way. */
+  connectHeld(): void {}
+  /** It goes on. */
+  connectAllowed(_task: Task, _addr: Uint8Array): void {}
+  /** It has failed with `error`, a positive errno. */
+  connectRefused(_error: number): void {}
+
   /** struct tcp_info, or -errno where there is none. */
   tcpInfo(): Uint8Array | number {
     return -ENOPROTOOPT;

@@ -7,7 +7,7 @@
 import { EINVAL, ENOENT, EOPNOTSUPP, EPERM } from "../../abi/errno.ts";
 import { CAP_NET_ADMIN, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
-import { AF_INET, AF_INET6, AF_UNIX } from "../abi.ts";
+import { AF_INET, AF_INET6, AF_MAX, AF_UNIX } from "../abi.ts";
 import { answerInet } from "./inet-diag.ts";
 import { HEADER_SIZE } from "./message.ts";
 import type { NetlinkRequest } from "./protocols.ts";
@@ -26,7 +26,9 @@ export function answerDiag(task: Task, request: NetlinkRequest): number {
   const { type, bytes } = request;
   if (type !== SOCK_DIAG_BY_FAMILY && type !== SOCK_DESTROY) return -EINVAL;
   if (bytes.length < HEADER_SIZE + 2) return -EINVAL;
-  const answer = FAMILIES.get(bytes[HEADER_SIZE]!);
+  const family = bytes[HEADER_SIZE]!;
+  if (family >= AF_MAX) return -EINVAL;
+  const answer = FAMILIES.get(family);
   if (answer === undefined) return -ENOENT;
   if (type === SOCK_DESTROY) return capable(task.cred, CAP_NET_ADMIN) ? -EOPNOTSUPP : -EPERM;
   return answer(task, request);

@@ -34,7 +34,11 @@ export function answerInet(task: Task, request: NetlinkRequest): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset + HEADER_SIZE, bytes.length - HEADER_SIZE);
   const family = view.getUint8(0);
   const kind = KINDS.get(view.getUint8(1));
-  if (kind === undefined) return -ENOENT;
+  if (kind === undefined) {
+    if (!dump) return -ENOENT;
+    request.dumpError = -ENOENT;
+    return 0;
+  }
   const extensions = view.getUint8(2);
   const states = view.getUint32(4, true);
   if (!dump) return one(task, request, view, family, kind, extensions);

@@ -10,6 +10,7 @@ import { socket } from "../../syscalls/socket.ts";
 import { getsockopt, setsockopt } from "../../syscalls/sockopt.ts";
 import { makeCredentials, NO_CAPS } from "../../task/credentials.ts";
 import { ip, Rtnetlink, usualNetwork } from "../../testing/rtnetlink.ts";
+import { resaved } from "../../testing/saving.ts";
 import { MEMORY, TaskKit } from "../../testing/task-kit.ts";
 import { messagesIn } from "../outside/rtnetlink.ts";
 import { align4, MessageWriter, readAttributes } from "./message.ts";
@@ -383,4 +384,20 @@ test("messages are cut where they end", () => {
   while (out.length > 0) sizes.push([...messagesIn(out.takeWhole(250))].length);
   expect(sizes).toEqual([2, 2, 1]);
   expect(align4(5)).toBe(8);
+});
+
+test("a restored kernel knows nothing of what was outside", () => {
+  tell(usualNetwork());
+  const fd = netlink();
+  option(fd, 1, 5);
+  option(fd, 1, 33);
+  ask(fd, 18, DUMP, header(16));
+  const kernel = resaved(kit.kernel, undefined, undefined, [], false);
+  expect(kernel.net.stack.devices.map(({ name }) => name)).toEqual(["lo"]);
+  expect(kernel.net.netlinkListeners.size).toBe(1);
+  const socket = [...kernel.net.netlinkListeners][0]!;
+  kernel.net.routesCame(usualNetwork());
+  kernel.net.routesComplete();
+  expect(kernel.net.stack.devices.map(({ name }) => name)).toEqual(["lo", "eth0"]);
+  expect(socket.shown.groups).toBe(16);
 });

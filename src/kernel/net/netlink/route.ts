@@ -6,20 +6,11 @@
  * come from the network stack; what would change it gives EPERM without CAP_NET_ADMIN, else EOPNOTSUPP, save for setting a
  * device up that is up. Gaps: queueing disciplines, bridges, address labels and the like: their dumps are empty.
  */
-import {
-  EADDRNOTAVAIL,
-  EAFNOSUPPORT,
-  EINVAL,
-  ENETUNREACH,
-  ENODEV,
-  ENOENT,
-  EOPNOTSUPP,
-  EPERM,
-} from "../../abi/errno.ts";
+import { EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM } from "../../abi/errno.ts";
 import { CAP_NET_ADMIN, capable } from "../../task/credentials.ts";
 import type { Task } from "../../task/task.ts";
 import { AF_INET, AF_INET6, AF_UNSPEC } from "../abi.ts";
-import { ANY4, ANY6, type Ip, ipFromBytes, isAny } from "../inet/ip.ts";
+import { ANY4, ANY6, type Ip, ipFromBytes, isAny, isMulticast } from "../inet/ip.ts";
 import type { Network } from "../network.ts";
 import type { Change } from "../outside/rtnetlink.ts";
 import {
@@ -61,6 +52,8 @@ const RTM_NEWNEIGH = 28;
 const RTM_GETNEIGH = 30;
 const RTM_NEWRULE = 32;
 const RTM_GETRULE = 34;
+const RTM_NEWNSID = 88;
+const RTM_GETNSID = 90;
 /** Types come in fours: new, delete, get, set. */
 const RTM_GET = 2;
 const RTM_FIRST = 16;
@@ -77,6 +70,8 @@ const RTM_F_LOOKUP_TABLE = 0x1000;
 const RTM_F_FIB_MATCH = 0x2000;
 const RTCF_LOCAL = 0x80000000;
 const RTCF_BROADCAST = 0x10000000;
+const RTCF_MULTICAST = 0x20000000;
+const RTN_MULTICAST = 5;
 const NTF_PROXY = 8;
 const SKIP_STATISTICS = 8;
 
@@ -104,6 +99,8 @@ export function answerRoute(task: Task, request: NetlinkRequest): number {
       return dump ? dumpNeighbours(net.stack, request) : getNeighbour(net.stack, request);
     case RTM_GETRULE:
       return dump ? dumpRules(request) : -EOPNOTSUPP;
+    case RTM_GETNSID:
+      return dump ? 0 : getNamespaceId(request);
     default:
       // Queueing disciplines, bridges…: there are none.
       return dump ? 0 : -EOPNOTSUPP;
@@ -250,6 +247,8 @@ function getAddress(stack: NetworkStack, request: NetlinkRequest): number {
 // Routes.
 
 function dumpRoutes(stack: NetworkStack, request: NetlinkRequest): number {
+  // Of families with routes of their own (of groups) there are none.
+  if (![AF_UNSPEC, AF_INET, AF_INET6].includes(familyIn(request))) return 0;
   // Table, protocol and type are what a strict dump may be filtered by.
   const bad = checkDump(request, RTMSG, "FIB", [4, 5, 7, ...from4(8)]);
   if (bad !== null) return bad;
@@ -305,7 +304,7 @@ function getRoute(task: Task, stack: NetworkStack, request: NetlinkRequest): num
   if (isAny(ip) && to === null && device === 0 && family === AF_INET) return -EINVAL;
   const way = stack.wayTo(isAny(ip) ? (stack.sourceFor(ip) ?? ip) : ip, device);
   if (typeof way === "number") return way;
-  if (from !== null && !isAny(from) && !stack.isLocal(from)) return family === AF_INET ? -EINVAL : -ENETUNREACH;
+  if (family === AF_INET && from !== null && !isAny(from) && !stack.isLocal(from)) return -EINVAL;
   const out = request.begin(RTM_NEWROUTE);
   // Without rules Linux has the local table in the main one, and says so.
   const table = family === AF_INET && way.route.table === TABLE_LOCAL ? TABLE_MAIN : way.route.table;
@@ -333,17 +332,19 @@ function writeWay(out: MessageWriter, way: Way, { ip, from, table, mark, uid }: 
   const size = v4 ? 4 : 16;
   let flags = v4 ? RTM_F_CLONED : 0;
   if (v4 && route.type === RTN_LOCAL) flags |= RTCF_LOCAL;
-  if (v4 && route.type === RTN_BROADCAST) flags |= RTCF_BROADCAST;
+  if (v4 && route.type === RTN_BROADCAST) flags |= RTCF_LOCAL | RTCF_BROADCAST;
+  const toGroup = v4 && isMulticast(ip);
+  if (toGroup) flags |= RTCF_LOCAL | RTCF_MULTICAST;
   const shownFrom = v4 ? from : (from ?? ANY6);
   out
     .u8(route.family, 8 * size, shownFrom === null ? 0 : 8 * size, 0)
-    .u8(table < 256 ? table : 252, v4 ? 0 : (route.protocol ?? 2), 0, route.type)
-    .u32(flags)
+    .u8(table < 256 ? table : 252, v4 ? 0 : (route.protocol ?? 2), 0, toGroup ? RTN_MULTICAST : route.type)
+    .u32(flags >>> 0)
     .attribute32(15, table)
     .attribute(1, ipBytes(ip, size));
   if (shownFrom !== null) out.attribute(2, ipBytes(shownFrom, size));
   out.attribute32(4, way.device);
-  if (!v4 || from === null) out.attribute(7, ipBytes(from ?? way.source, size));
+  if (!v4 || from === null) out.attribute(7, ipBytes(way.source, size));
   if (gateway !== null) writeGateway(out, gateway, route.family);
   if (!v4) out.attribute32(6, route.priority);
   if (mark !== 0) out.attribute32(16, mark);
@@ -411,6 +412,16 @@ function dumpRules(request: NetlinkRequest): number {
   const family = familyIn(request);
   for (const [own, priority, table] of RULES)
     if (family === AF_UNSPEC || family === own) writeRule(request.begin(RTM_NEWRULE), own, priority, table);
+  return 0;
+}
+
+/** The number that another network namespace has here: none has one. */
+function getNamespaceId(request: NetlinkRequest): number {
+  const RTGENMSG = 4;
+  const found = attributesOf(request, RTGENMSG);
+  // By a number, a process or a descriptor.
+  if (![1, 2, 3].some((type) => found.has(type))) return -EINVAL;
+  request.begin(RTM_NEWNSID).u8(0, 0, 0, 0).attribute32(1, 0xffffffff).end();
   return 0;
 }
 

@@ -518,7 +518,9 @@ describe("in a restored kernel", () => {
       expect(done()).toBe(true);
     };
     const sockets = [server, client, member, raw].map((fd) => files.get(fd) as InetDatagramSocket);
-    settle(() => sockets.every(({ outside }) => outside?.open) && sockets[1]!.outsideConnected && sockets[0]!.outsideBound);
+    settle(
+      () => sockets.every(({ outside }) => outside?.open) && sockets[1]!.outsideConnected && sockets[0]!.outsideBound,
+    );
     expect(sockets.map(({ error }) => error)).toEqual([0, 0, 0, 0]);
     const buffer = new Uint8Array(100);
     const receive = (at: number): string | number => {

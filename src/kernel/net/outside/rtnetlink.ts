@@ -71,8 +71,8 @@ const LINK_ATTRIBUTES = new Set([
 const ADDRESS_ATTRIBUTES = new Set([6, 9, 11]); // IFA_CACHEINFO, IFA_RT_PRIORITY, IFA_PROTO
 const ROUTE_ATTRIBUTES = new Set([8, 12, 20, 23]); // RTA_METRICS, RTA_CACHEINFO, RTA_PREF, RTA_EXPIRES
 const NEIGHBOUR_ATTRIBUTES = new Set([3, 4, 12, 15]); // NDA_CACHEINFO, NDA_PROBES, NDA_PROTOCOL, NDA_FLAGS_EXT
-/** Counters and times, which change without being news. */
-const ALWAYS_MOVING = new Set([7, 23]);
+/** What has counters and times in it, which change without being news: IFLA_STATS, IFLA_STATS64, IFLA_LINKINFO, IFLA_AF_SPEC. */
+const ALWAYS_MOVING = new Set([7, 23, 18, 26]);
 
 /** An address with the device that has it. */
 export interface PlacedAddress extends DeviceAddress {
@@ -132,8 +132,11 @@ export function applyMessage(tables: Tables, message: Message): Change | null {
     case RTM_DELADDR:
       return applyAddress(tables, body, type === RTM_DELADDR);
     case RTM_NEWROUTE:
+      // More than is kept, as a router has: not even looked at.
+      if ((flags & NLM_F_MULTI) !== 0 && tables.routes.size >= ROUTES_MAX) return null;
+      return applyRoute(tables, body, false, (flags & (NLM_F_REPLACE | NLM_F_MULTI)) === NLM_F_REPLACE);
     case RTM_DELROUTE:
-      return applyRoute(tables, body, type === RTM_DELROUTE, (flags & (NLM_F_REPLACE | NLM_F_MULTI)) === NLM_F_REPLACE);
+      return applyRoute(tables, body, true, false);
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
       return applyNeighbour(tables, body, type === RTM_DELNEIGH);

@@ -7,7 +7,7 @@
  * Known gaps: of rules of policy routing the three that are always there, of several next hops the first.
  */
 import { EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH } from "../../abi/errno.ts";
-import { type Class, remade } from "../../state/registry.ts";
+import { remade } from "../../state/registry.ts";
 import { AF_INET, AF_INET6 } from "../abi.ts";
 import { ANY4, ANY6, type Ip, isAny, isLoopback, isMulticast, LOOPBACK4, LOOPBACK6 } from "../inet/ip.ts";
 import { commonBits, prefixOf } from "../inet/prefix.ts";
@@ -16,7 +16,6 @@ import {
   type DeviceAddress,
   IFF_UP,
   LO,
-  LoopbackStack,
   loopbackDevice,
   loopbackRoutes,
   type Neighbour,
@@ -96,9 +95,9 @@ export class OutsideStack implements NetworkStack {
       const change = this.complete ? applyMessage(this.tables, message) : null;
       if (change === null) continue;
       changes.push(change);
+      if (change.kind !== "neighbour") this.view = null;
       if (change.kind === "link" && (change.gone || (change.link.flags & IFF_UP) === 0)) this.stale = true;
     }
-    if (changes.length > 0) this.view = null;
     return changes;
   }
 
@@ -109,14 +108,19 @@ export class OutsideStack implements NetworkStack {
     // Their last word on anything is at least as new as what was asked for.
     for (const bytes of this.meanwhile) for (const message of messagesIn(bytes)) applyMessage(incoming, message);
     this.stale = this.meanwhileBytes >= MEANWHILE_MAX;
-    this.incoming = null;
-    this.meanwhile = [];
-    this.meanwhileBytes = 0;
+    this.forgetIncoming();
     const changes = differences(this.tables, incoming);
     this.tables = incoming;
     this.complete = true;
     this.view = null;
     return changes;
+  }
+
+  /** What was asked for does not come, or not all of it. */
+  forgetIncoming(): void {
+    this.incoming = null;
+    this.meanwhile = [];
+    this.meanwhileBytes = 0;
   }
 
   private get now(): View {
@@ -130,7 +134,7 @@ export class OutsideStack implements NetworkStack {
     return this.now.routes;
   }
   get neighbours(): readonly Neighbour[] {
-    return this.now.neighbours;
+    return [...this.tables.neighbours.values()];
   }
 
   deviceByName(name: string): NetDevice | null {
@@ -171,7 +175,6 @@ interface View {
   readonly byIndex: ReadonlyMap<number, NetDevice>;
   readonly byName: ReadonlyMap<string, NetDevice>;
   readonly routes: readonly Route[];
-  readonly neighbours: readonly Neighbour[];
   /** By family and table. */
   readonly tries: ReadonlyMap<string, Trie>;
   readonly ways: Map<Ip, Way | number>;
@@ -200,7 +203,6 @@ function makeView(tables: Tables): View {
     byIndex,
     byName,
     routes,
-    neighbours: [...tables.neighbours.values()],
     tries: makeTries(routes),
     ways: new Map(),
   };
@@ -269,7 +271,8 @@ function findWay(view: View, ip: Ip, device: number): Way | number {
     case RTN_UNREACHABLE:
       return toldError(route) || -EHOSTUNREACH;
   }
-  const { gateway } = route;
+  // What goes to a group is handed to the link.
+  const gateway = typeof ip === "number" && isMulticast(ip) ? null : route.gateway;
   const source = route.source ?? sourceOn(view, route, ip);
   return { route, device: route.type === RTN_LOCAL ? LO : route.device, gateway, source };
 }
@@ -349,8 +352,5 @@ function isMore(a: readonly number[], b: readonly number[]): boolean {
   return false;
 }
 
-// What was there when it was saved is not there now: until the new broker has told, there is nothing but ourselves.
-remade("outside-stack", OutsideStack as Class<NetworkStack>, {
-  key: () => [],
-  make: () => new LoopbackStack(),
-});
+// What was there when it was saved is not there now: until the new broker has told, there is the loopback device alone.
+remade("outside-stack", OutsideStack, { key: () => [], make: () => new OutsideStack() });
