@@ -62,7 +62,8 @@ struct broker_answer_head {
 	uint32_t seq; /* of the request; 0: unasked */
 	int32_t result;
 	uint16_t kind, flags;
-	struct place place; /* the socket's own address, where it has one */
+	/* The socket's own address, where it has one. With publications that is not always what was asked for: another port, another address. */
+	struct place place;
 	uint32_t reserved[2];
 	uint32_t length; /* of data */
 };

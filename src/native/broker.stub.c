@@ -1073,7 +1073,8 @@ struct option {
 	uint8_t level, name;
 	uint8_t kind;
 };
-enum { PLAIN = 0, GROUP4, GROUP6, GROUP_REQUEST, SOURCE4 };
+/* OPEN_ONLY: where nothing is restricted. Whoever writes IP headers writes addresses that no rule has seen. */
+enum { PLAIN = 0, GROUP4, GROUP6, GROUP_REQUEST, SOURCE4, OPEN_ONLY };
 static const struct option options[] = {
 	{ SOL_SOCKET_, SO_REUSEADDR_, PLAIN },
 	{ SOL_SOCKET_, 5, PLAIN },  /* DONTROUTE */
@@ -1086,6 +1087,7 @@ static const struct option options[] = {
 	{ SOL_SOCKET_, SO_PRIORITY_, PLAIN },
 	{ SOL_IP_, 1, PLAIN },  /* TOS */
 	{ SOL_IP_, 2, PLAIN },  /* TTL */
+	{ SOL_IP_, 3, OPEN_ONLY }, /* HDRINCL */
 	{ SOL_IP_, 8, PLAIN },  /* PKTINFO */
 	{ SOL_IP_, 10, PLAIN }, /* MTU_DISCOVER */
 	{ SOL_IP_, 11, PLAIN }, /* RECVERR */
@@ -1106,6 +1108,7 @@ static const struct option options[] = {
 	{ SOL_IP_, 42, GROUP_REQUEST }, /* MCAST_JOIN_GROUP */
 	{ SOL_IP_, 45, PLAIN },         /* MCAST_LEAVE_GROUP */
 	{ SOL_IP_, 49, PLAIN },         /* MULTICAST_ALL */
+	{ SOL_IP_, 50, PLAIN },         /* UNICAST_IF: as BINDTODEVICE */
 	{ SOL_IPV6_, 7, PLAIN },  /* CHECKSUM */
 	{ SOL_IPV6_, 16, PLAIN }, /* UNICAST_HOPS */
 	{ SOL_IPV6_, 17, PLAIN }, /* MULTICAST_IF */
@@ -1125,6 +1128,7 @@ static const struct option options[] = {
 	{ SOL_IPV6_, 66, PLAIN }, /* RECVTCLASS */
 	{ SOL_IPV6_, 67, PLAIN }, /* TCLASS */
 	{ SOL_IPV6_, 72, PLAIN }, /* ADDR_PREFERENCES */
+	{ SOL_IPV6_, 76, PLAIN }, /* UNICAST_IF */
 	{ SOL_IPV6_, 78, PLAIN }, /* FREEBIND */
 	{ SOL_ICMPV6_, 1, PLAIN }, /* ICMP6_FILTER */
 	{ SOL_RAW_, 1, PLAIN },    /* ICMP_FILTER */
@@ -1164,7 +1168,7 @@ static int option(const struct broker_request *q, int fd)
 		const struct option *o = &options[i];
 		if (o->level != q->level || o->name != q->name)
 			continue;
-		if (o->kind != PLAIN && rules_restricted() && !may_join(q, o->kind))
+		if (o->kind != PLAIN && rules_restricted() && (o->kind == OPEN_ONLY || !may_join(q, o->kind)))
 			return -EPERM_;
 		return (int)call5(__NR_setsockopt, fd, q->level, q->name, (long)q->data, q->length);
 	}
@@ -1421,8 +1425,9 @@ static const struct sock_filter filter[] = {
 	SYS(exit_group), SYS(restart_syscall),
 	IS(__NR_socket, 0, 5),
 	ARGUMENT(0), IS(FAMILY_INET, 2, 0), IS(FAMILY_INET6, 1, 0), REFUSE, ALLOW,
-	IS(__NR_socketpair, 0, 4),
-	ARGUMENT(0), IS(AF_UNIX_, 1, 0), REFUSE, ALLOW,
+	/* Such a pair is connected for good: of others one end could be connected to somebody else. */
+	IS(__NR_socketpair, 0, 6),
+	ARGUMENT(0), IS(AF_UNIX_, 0, 2), ARGUMENT(1), IS(SOCK_SEQPACKET_ | SOCK_OPEN_, 1, 0), REFUSE, ALLOW,
 	IS(__NR_fcntl, 0, 4),
 	ARGUMENT(1), IS(F_GETFL_, 1, 0), REFUSE, ALLOW,
 	IS(__NR_write, 0, 4),
@@ -1498,6 +1503,17 @@ static void leave_rights(uint32_t uid, uint32_t gid)
 	if ((r = prctl(PR_SET_NO_NEW_PRIVS_, 1, 0)) < 0)
 		give_up("cannot give up new privileges", r);
 }
+/* Local sockets without a file belong to the network namespace, which may be the host's. Hosts before Linux 6.12 cannot fence them off. */
+static void leave_others_alone(void)
+{
+	/* landlock_ruleset_attr: what is handled of files and ports (nothing), then the scopes: local sockets, signals. */
+	uint64_t attributes[3] = { 0, 0, 1 | 2 };
+	long fd = call3(444 /* landlock_create_ruleset */, (long)attributes, sizeof attributes, 0);
+	if (fd < 0)
+		return;
+	call3(446 /* landlock_restrict_self */, fd, 0, 0);
+	close_fd((int)fd);
+}
 static void set_limit(int which, unsigned long soft, unsigned long hard)
 {
 	unsigned long now[2], next[2];
@@ -1569,6 +1585,7 @@ static void get_ready(long argc, char **argv)
 	set_limit(4 /* CORE */, 1, 1);
 	leave_root();
 	leave_rights(uid, gid);
+	leave_others_alone();
 	struct sock_fprog program = { sizeof filter / sizeof *filter, (struct sock_filter *)filter };
 	r = prctl(PR_SET_SECCOMP_, 2 /* MODE_FILTER */, (long)&program);
 	if (r < 0)

@@ -12,6 +12,7 @@ const WITHOUT_OBJECTS: Readonly<Record<string, string>> = {
   file: "abstract",
   "file-system": "abstract",
   "inet-socket": "abstract",
+  "inet-datagram-socket": "abstract",
   inode: "abstract",
   "pseudo-file": "abstract",
   "pseudo-fs": "abstract",
@@ -41,7 +42,8 @@ const schema = knownSchema();
 await loadEveryClass();
 const classOf = (name: string): string => name.split(" ")[0]!;
 
-test("every class has been seen in a saved kernel", () => {
+// While the schema is being made, it has not been.
+test.skipIf(process.env["RUNTS_SCHEMA"] !== undefined)("every class has been seen in a saved kernel", () => {
   const seen = new Set(Object.keys(schema).map(classOf));
   const forgotten = [...everyDeclared()]
     .map(({ name }) => name)

@@ -15,8 +15,8 @@ import { POLLIN } from "../vfs/file.ts";
 import type { TaskKit } from "./task-kit.ts";
 
 const LOOPBACK_UP = 1;
-/** Name, user and group of a broker. */
-const WORDS = encodeCString("runts-broker: test\0" + "0\0" + "0");
+/** Its name, and the ids that it takes on: those that the namespace of the test has. */
+const WORDS = encodeCString(["runts-broker: test", "0", "0"].join("\0"));
 const ALL = { egress: "all,raw", deny: null, publish: null, resolvers: [], shared: false, required: true };
 
 export class TestNetwork {

@@ -114,8 +114,8 @@ export class FakeResolver {
   private accept(socket: Socket): void {
     this.connections.push(socket);
     socket.on("error", () => {});
-    socket.on("data", (bytes) => {
-      const question = readQuestion(new Uint8Array(bytes as Buffer).subarray(2), true, socket.remotePort ?? 0);
+    socket.on("data", (bytes: Buffer) => {
+      const question = readQuestion(new Uint8Array(bytes).subarray(2), true, socket.remotePort ?? 0);
       for (const answer of this.answers(question)) {
         // In two pieces, as streams may come.
         const whole = Uint8Array.from([...u16(answer.length), ...answer]);

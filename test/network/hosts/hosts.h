@@ -58,7 +58,7 @@ static void meet(const char *where) {
   all_of(control, mine, sizeof mine, true);
   all_of(control, theirs, sizeof theirs, false);
   if (strcmp(mine, theirs)) say("not in step: here %s, there %s", mine, theirs), _exit(95);
-  sleep_ms(25);
+  sleep_ms(15);
 }
 #define PART(title) (say("-- " title), meet(title))
 

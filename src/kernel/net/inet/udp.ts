@@ -115,6 +115,8 @@ export class UdpSocket extends InetDatagramSocket {
   private queue: Datagram[] = [];
   private first = 0;
   private used = 0;
+  /** Its port may not be had outside. */
+  private hereOnly = false;
 
   constructor(kernel: Kernel, family: number, protocol: number, flags: number, uid: number) {
     super(kernel, family, SOCK_DGRAM, protocol, flags, uid);
@@ -155,6 +157,7 @@ export class UdpSocket extends InetDatagramSocket {
         // What the rules do not publish is heard here alone, as is loopback where that is the host's.
         const refused = result === -EACCES || result === -EPERM;
         const here = result === -ENETDOWN || (refused && (isLoopback(ip) || port >= UNPRIVILEGED_PORT));
+        if (here) this.hereOnly = true;
         if (here) return finish(super.mayBind(ip) || isAny(ip) ? super.bindTo(task, ip, port, scope) : -EADDRNOTAVAIL);
         if (result < 0) return finish(result);
         this.outsideBound = true;
@@ -167,24 +170,25 @@ export class UdpSocket extends InetDatagramSocket {
     );
   }
 
-  /** An address outside for a socket that has none: the port that it has here, if the host does not mind. */
-  private bindOutside(then: (result: number) => void): void {
+  /**
+   * An address outside for a socket that has none. What nobody may have there, or a port that nobody chose, is another
+   * one there: replies find it all the same.
+   */
+  private bindOutside(port: number, then: (result: number) => void): void {
     if (this.outsideBound) return then(0);
     const ip = this.boundIp ? this.localIp : this.anyIp;
     const free = (wanted: number) => this.hasPort || this.ports.free(this, ip, wanted);
     const bound = (result: number, own: Place | null): void => {
-      if (result === -EADDRINUSE && this.hasPort && !this.boundPort && this.localPort !== 0) {
-        // A port that nobody chose: replies find it all the same.
-        this.life.bind(ip, 0, 0, () => true, settled);
-      } else settled(result, own);
-    };
-    const settled = (result: number, own: Place | null): void => {
       if (result < 0) return then(result);
       this.outsideBound = true;
       if (!this.hasPort) this.takeOutsidePort(own);
       then(0);
     };
-    this.life.bind(ip, this.hasPort ? this.localPort : 0, 0, free, bound);
+    this.life.bind(ip, port, 0, free, bound);
+  }
+  /** The port that it asks for outside. */
+  private get portOutside(): number {
+    return this.boundPort && !this.hereOnly ? this.localPort : 0;
   }
   private takeOutsidePort(own: Place | null): void {
     const port = own?.port || this.ports.ephemeral();
@@ -208,7 +212,7 @@ export class UdpSocket extends InetDatagramSocket {
       });
     };
     if (!this.hasPort) return connect();
-    this.bindOutside((result) => (result < 0 ? then(result) : connect()));
+    this.bindOutside(this.portOutside, (result) => (result < 0 ? then(result) : connect()));
   }
 
   override renew(): void {
@@ -216,10 +220,18 @@ export class UdpSocket extends InetDatagramSocket {
     this.outsideBound = false;
     this.outsideConnected = false;
     if (!outsideBound && !outsideConnected) return;
-    const again = (finish: (result: number) => void): void => {
-      if (outsideConnected) this.connectOutside(this.remoteIp, this.remotePort, 0, finish);
-      else this.bindOutside(finish);
-    };
+    const { localPort } = this;
+    // The same port, if that can be, since others know it.
+    const bind = (finish: (result: number) => void): void =>
+      this.bindOutside(this.hereOnly ? 0 : localPort, (result) => {
+        if (result < 0 && !this.boundPort) this.bindOutside(0, finish);
+        else finish(result);
+      });
+    const again = (finish: (result: number) => void): void =>
+      bind((result) => {
+        if (result < 0 || !outsideConnected) finish(result);
+        else this.connectOutside(this.remoteIp, this.remotePort, 0, finish);
+      });
     // Without a bound address the new network's is as good.
     if (!this.boundIp) this.localIp = this.anyIp;
     this.life.begin(null, (finish) =>
@@ -381,7 +393,7 @@ export class UdpSocket extends InetDatagramSocket {
       const result = life.begin(task, (finish) => this.connectOutside(remoteIp, remotePort, 0, finish));
       if (result !== 0) return result;
     } else if (!toPeer && !this.outsideBound) {
-      const result = life.begin(task, (finish) => this.bindOutside(finish));
+      const result = life.begin(task, (finish) => this.bindOutside(this.portOutside, finish));
       if (result !== 0) return result;
     }
     const place = toPeer ? null : { ip: to.ip, port: to.port, scope: scopeOf(info.name!) };
@@ -625,4 +637,4 @@ function readWay(control: NonNullable<SendInfo["control"]>, way: Way): number {
   return 0;
 }
 
-persistent("udp-socket", UdpSocket);
+persistent("udp-socket", UdpSocket, { added: { hereOnly: () => false } });

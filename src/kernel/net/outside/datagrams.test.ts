@@ -228,12 +228,13 @@ for (const [kind, rules] of [
       expect(String(take(a, server))).toStartWith("1 far");
       expect(String(take(a, server))).toStartWith("2 near");
       expect(String(take(a, server))).toStartWith("3 far");
-      // The socket that has only spoken to one here speaks to the outside from the same port.
+      // The socket that has only spoken to one here speaks to the outside too.
       const there = udp(b);
       expect(bindTo(b, there, SELF, 5003)).toBe(0);
-      const port = portOf(a, near);
       expect(send(a, near, "out", SELF, 5003)).toBe(3);
-      expect(take(b, there)).toBe(`out from ${SELF}:${port}`);
+      expect(String(take(b, there))).toStartWith("out from ");
+      expect(send(b, there, "reply", SELF, Number(endpoint(b).split(":")[1]))).toBe(5);
+      expect(take(a, near)).toBe(`reply from ${SELF}:5003`);
       for (const fd of [server, near]) a.call(close, fd);
       for (const fd of [far, there]) b.call(close, fd);
     });
@@ -609,6 +610,8 @@ describe("ping and raw sockets", () => {
       expect(n).toBe(20 + length);
       expect([...kit.bytes(DATA + 20, 1)]).toEqual([0]);
       expect(endpoint(kit)).toBe(`${SELF}:0`);
+      // Whoever writes IP headers writes addresses that no rule has seen.
+      expect(option(kit, fd, SOL_IP, 3, 1)).toBe(kind === "relayed" ? -EPERM : 0);
       closeAll(kit);
     });
 
