@@ -6,11 +6,12 @@ import type { Case, Group } from "../harness/suite.ts";
 import { containerdCases } from "./containerd.ts";
 import { criCases } from "./cri.ts";
 import { dockerCases } from "./docker.ts";
+import { dockerNetworkCases } from "./docker-network.ts";
 import { podmanCases } from "./podman.ts";
 import { podmanCheckpointCases } from "./podman-checkpoint.ts";
 import { podmanPodCases } from "./podman-pods.ts";
 
-const clients = [containerdCases, criCases, dockerCases, podmanCases, podmanCheckpointCases, podmanPodCases];
+const clients = [containerdCases, criCases, dockerCases, dockerNetworkCases, podmanCases, podmanCheckpointCases, podmanPodCases];
 
 /** In turns, so that the clients run beside one another: the tests of one of them wait for each other. */
 function interleave(lists: Case[][]): Case[] {

@@ -18,7 +18,7 @@ import { TerminalProgram } from "./terminal.ts";
 const DOCKER = "/usr/bin/docker";
 const SOCKET = "unix:///run/docker-test.sock";
 
-class Docker implements Client {
+export class Docker implements Client {
   /** The daemon's directories of containers that run: whatever a test starts must be gone from them. */
   readonly state = [
     "/run/docker-test/runtime-runc/moby",
@@ -30,7 +30,11 @@ class Docker implements Client {
   private daemon: Bun.Subprocess | undefined;
   private readonly logFile: string;
 
-  constructor(readonly arena: Arena) {
+  constructor(
+    readonly arena: Arena,
+    /** Of the daemon's configuration: no network but "none" and "host", unless told otherwise. */
+    private readonly network: Record<string, unknown> = { bridge: "none", iptables: false, ip6tables: false },
+  ) {
     this.logFile = join(arena.dir, "dockerd.log");
   }
 
@@ -43,11 +47,9 @@ class Docker implements Client {
         runtimes: { runts: { path: runts } },
         "default-runtime": "runts",
         "cgroup-parent": `/${this.arena.cgroup}`,
-        bridge: "none",
+        ...this.network,
         // For checkpoints.
         experimental: true,
-        iptables: false,
-        ip6tables: false,
         "data-root": join(dir, "data"),
         "exec-root": "/run/docker-test",
         pidfile: join(dir, "pid"),
@@ -119,7 +121,7 @@ class Docker implements Client {
 }
 
 type Body = (docker: Docker) => Promise<void>;
-const test = (name: string, body: Body): ClientTest<Docker> => ({
+export const dockerTest = (name: string, body: Body): ClientTest<Docker> => ({
   name,
   async run(docker) {
     docker.problems = [];
@@ -140,7 +142,7 @@ const SERVER =
   'trap "echo bye; exit 5" TERM; trap "echo usr1" USR1; echo out; echo err >&2; while :; do sleep 0.1; done';
 
 const tests: ClientTest<Docker>[] = [
-  test("run: output, input, exit status, --rm", async (d) => {
+  dockerTest("run: output, input, exit status, --rm", async (d) => {
     await d.prints(["busybox", "echo", "hello"], "hello");
     await d.prints(["busybox", "uname", "-r"], /-runts$/);
     await d.prints(["busybox", "sh", "-c", "echo out; echo err >&2; exit 42"], /^out\nerr$/, 42);
@@ -149,13 +151,13 @@ const tests: ClientTest<Docker>[] = [
     await d.prints(["debian", "bash", "-c", "python3 -c 'print(6 * 7)' | tee /tmp/x; cat /tmp/x"], "42\n42");
     d.expect("containers that are left", await d.does(["ps", "-aq"]), "");
   }),
-  test("run: programs that cannot be run are 127 and 126", async (d) => {
+  dockerTest("run: programs that cannot be run are 127 and 126", async (d) => {
     await d.prints(["busybox", "nosuchcommand"], /executable file not found in \$PATH/, 127);
     await d.prints(["busybox", "/no/such/file"], /no such file or directory/, 127);
     await d.prints(["busybox", "/etc/plain"], /permission denied/, 126);
     await d.prints(["busybox", "/etc"], /permission denied|is a directory/, 126);
   }),
-  test("run: -e, -u, -w, --hostname, --entrypoint, --add-host", async (d) => {
+  dockerTest("run: -e, -u, -w, --hostname, --entrypoint, --add-host", async (d) => {
     await d.prints(["-e", "A=b c", "busybox", "sh", "-c", "echo $A $HOME"], "b c /root");
     await d.prints(["-u", "guest", "busybox", "id"], "uid=1000(guest) gid=1000(guest) groups=1000(guest),2000(extra)");
     await d.prints(
@@ -170,7 +172,7 @@ const tests: ClientTest<Docker>[] = [
     await d.prints(["--entrypoint", "/bin/echo", "busybox", "a", "b"], "a b");
     await d.prints(["--add-host", "friend:10.1.2.3", "busybox", "grep", "friend", "/etc/hosts"], "10.1.2.3\tfriend");
   }),
-  test("run: -v, --read-only, --tmpfs, --mount, --shm-size", async (d) => {
+  dockerTest("run: -v, --read-only, --tmpfs, --mount, --shm-size", async (d) => {
     const volume = join(d.arena.dir, "volume");
     mkdirSync(volume, { recursive: true });
     await d.prints(["-v", `${volume}:/v`, "busybox", "sh", "-c", "echo inside > /v/file; ls /v"], "file");
@@ -207,7 +209,7 @@ const tests: ClientTest<Docker>[] = [
     );
     await d.prints(["--shm-size", "3m", "busybox", "sh", "-c", "df -k /dev/shm | tail -1"], / 3072 /);
   }),
-  test("run: --cap-drop, --cap-add, --security-opt, --privileged", async (d) => {
+  dockerTest("run: --cap-drop, --cap-add, --security-opt, --privileged", async (d) => {
     await d.prints(
       ["--cap-drop", "ALL", "busybox", "sh", "-c", "grep CapEff /proc/self/status; chown guest /etc/passwd"],
       /^CapEff:\t0{16}\n.*Operation not permitted$/,
@@ -230,7 +232,7 @@ const tests: ClientTest<Docker>[] = [
     );
     await d.prints(["--privileged", "busybox", "sh", "-c", "mount -t tmpfs none /tmp && echo mounted"], "mounted");
   }),
-  test("run: --memory, --cpus, --pids-limit, --ulimit", async (d) => {
+  dockerTest("run: --memory, --cpus, --pids-limit, --ulimit", async (d) => {
     await d.prints(
       [
         "--memory",
@@ -258,7 +260,7 @@ const tests: ClientTest<Docker>[] = [
     await d.prints(["--ulimit", "nofile=100:200", "busybox", "sh", "-c", "ulimit -n; ulimit -Hn"], "100\n200");
     await d.prints(["--cpuset-cpus", "0", "busybox", "nproc"], "1");
   }),
-  test("run -d: logs, exec, top, kill, stop, start", async (d) => {
+  dockerTest("run -d: logs, exec, top, kill, stop, start", async (d) => {
     await d.does(["run", "-d", "--name", "server", "busybox", "sh", "-c", SERVER]);
     await d.wait("its first lines", async () => (await d.run(["logs", "server"])).stdout === "out\n");
     d.expect("exec", await d.does(["exec", "server", "echo", "hi"]), "hi");
@@ -290,7 +292,7 @@ const tests: ClientTest<Docker>[] = [
     d.expect("wait", await d.does(["wait", "server"]), "137");
     await d.does(["rm", "server"]);
   }),
-  test("pause, unpause, stats, update", async (d) => {
+  dockerTest("pause, unpause, stats, update", async (d) => {
     await d.does([
       "run",
       "-d",
@@ -322,7 +324,7 @@ const tests: ClientTest<Docker>[] = [
     );
     await d.does(["rm", "-f", "worker"]);
   }),
-  test("cp, diff, commit, export", async (d) => {
+  dockerTest("cp, diff, commit, export", async (d) => {
     const file = join(d.arena.dir, "copied");
     writeFileSync(file, "from the host\n");
     await d.does(["run", "-d", "--name", "files", "busybox", "sleep", "1000"]);
@@ -339,7 +341,7 @@ const tests: ClientTest<Docker>[] = [
     await d.does(["rm", "-f", "files"]);
     await d.does(["rmi", "committed"]);
   }),
-  test("terminals: run -it, exec -it, resize, keys", async (d) => {
+  dockerTest("terminals: run -it, exec -it, resize, keys", async (d) => {
     const shell = TerminalProgram.start(d.command(["run", "-it", "--rm", "--name", "shell", "busybox", "sh"]));
     if (!(await shell.until("# "))) d.problems.push(`no prompt: ${JSON.stringify(shell.seen)}`);
     shell.type("tty; stty size\n");
@@ -365,7 +367,7 @@ const tests: ClientTest<Docker>[] = [
     shell.type("exit 7\n");
     d.expect("status of run -it", String(await shell.exit()), "7");
   }),
-  test("checkpoint create, start --checkpoint", async (d) => {
+  dockerTest("checkpoint create, start --checkpoint", async (d) => {
     const volume = join(d.arena.dir, "kept");
     mkdirSync(volume, { recursive: true });
     const counting =
@@ -398,7 +400,7 @@ const tests: ClientTest<Docker>[] = [
     d.expect("stopped", await d.inspect("saved", "{{.State.ExitCode}}"), "9");
     await d.does(["rm", "saved"]);
   }),
-  test("healthcheck, restart policy, --init", async (d) => {
+  dockerTest("healthcheck, restart policy, --init", async (d) => {
     await d.does([
       "run",
       "-d",
@@ -426,7 +428,7 @@ const tests: ClientTest<Docker>[] = [
     await d.prints(["--init", "busybox", "sh", "-c", "cat /proc/1/comm; exit 6"], /init/, 6);
     await d.does(["rm", "-f", "health", "again"]);
   }),
-  test("build: RUN steps in the sandbox", async (d) => {
+  dockerTest("build: RUN steps in the sandbox", async (d) => {
     const context = join(d.arena.dir, "context");
     mkdirSync(context, { recursive: true });
     writeFileSync(join(context, "hello.txt"), "hello\n");
@@ -454,7 +456,7 @@ const tests: ClientTest<Docker>[] = [
     await d.does(["rmi", "built"]);
     await d.does(["container", "prune", "-f"]);
   }),
-  test("twenty containers at once, and none is left", async (d) => {
+  dockerTest("twenty containers at once, and none is left", async (d) => {
     const each = Array.from({ length: 20 }, (_, i) => i);
     const results = await Promise.all(
       each.map((i) => d.run(["run", "--rm", "busybox", "sh", "-c", `echo ${i}; exit ${i}`])),

@@ -34,7 +34,7 @@ function skeleton(dir: string): void {
   put("group", "root:x:0:\nguest:x:1000:\nextra:x:2000:guest\n");
   put("hostname", "rootfs\n");
   put("hosts", "127.0.0.1 localhost\n");
-  put("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
+  put("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n");
 }
 
 /** Two files that cannot be run, for the errors: one without the bit, one that is no program. */
