@@ -869,7 +869,12 @@ describe("with a double of the broker", () => {
         }
         const end = pick(ends);
         if (end !== undefined && random(3) > 0)
-          say(end, pick([AF_INET, AF_INET, AF_INET, 0xffff, 0, AF_INET6]), [pick([0x0100007f, 13, 111])], pick(["", "text"]));
+          say(
+            end,
+            pick([AF_INET, AF_INET, AF_INET, 0xffff, 0, AF_INET6]),
+            [pick([0x0100007f, 13, 111])],
+            pick(["", "text"]),
+          );
         if (random(100) === 0) closeFd(ends.pop() ?? -1);
         kit.kernel.poller.dispatch();
       }
