@@ -54,6 +54,7 @@ import {
 } from "../abi.ts";
 import type { OptionValue } from "../option-value.ts";
 import type { Arrival } from "../outside/datagrams.ts";
+import type { Place } from "../outside/protocol.ts";
 import type { ReceiveInfo, SendInfo, Socket } from "../socket.ts";
 import { addTimestamp } from "../timestamps.ts";
 import { familyOf, parseAddress, scopeOf } from "./address.ts";
@@ -113,12 +114,19 @@ export class RawSocket extends InetDatagramSocket {
           this.localIp = ip;
           this.boundIp = !isAny(ip);
           this.outsideBound = true;
-          if (this.sockType === SOCK_DGRAM && own !== null) this.localPort = own.port;
+          this.takeIdentifier(own);
           this.boundPort = this.sockType === SOCK_DGRAM && port !== 0;
         }
         finish(result);
       },
     );
+  }
+
+  /** A ping socket shows the identifier of its echo requests as its port. */
+  private takeIdentifier(own: Place | null): void {
+    if (own === null || this.sockType !== SOCK_DGRAM) return;
+    this.ports.drop(this);
+    this.ports.take(this, own.port);
   }
 
   override connect(task: Task, addr: Uint8Array): number {
@@ -143,7 +151,7 @@ export class RawSocket extends InetDatagramSocket {
     this.life.connect(ip, port, scope, (result, own) => {
       if (result === 0) {
         if (own !== null && isAny(this.localIp)) this.localIp = own.ip;
-        if (own !== null && this.sockType === SOCK_DGRAM) this.localPort = own.port;
+        this.takeIdentifier(own);
         this.remoteIp = ip;
         this.remotePort = port;
         this.connected = true;

@@ -154,6 +154,11 @@ export class UdpSocket extends InetDatagramSocket {
     const { life } = this;
     return life.begin(task, (finish) =>
       life.bind(ip, port, scope, free, (result, own) => {
+        // Another task has sent meanwhile, and it got a port by that.
+        if (this.hasPort) {
+          this.life.drop();
+          return finish(-EINVAL);
+        }
         // What the rules do not publish is heard here alone, as is loopback where that is the host's.
         const refused = result === -EACCES || result === -EPERM;
         const here = result === -ENETDOWN || (refused && (isLoopback(ip) || port >= UNPRIVILEGED_PORT));
@@ -463,7 +468,7 @@ export class UdpSocket extends InetDatagramSocket {
       if (arrival === -EAGAIN) return;
       if (typeof arrival === "number") {
         this.error = -arrival;
-        continue;
+        return;
       }
       const { bytes, offset, length, name, control, from } = arrival;
       const data = bytes.slice(offset, offset + length);

@@ -1,5 +1,6 @@
 /** UDP, ping and raw sockets with a life outside: with the real broker in a namespace of the test's own, and with doubles of it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { closeFd, poll1, recvmsg, sendmsg, socketpair } from "../../../native/host.ts";
 import {
   EACCES,
@@ -15,7 +16,7 @@ import {
   EPERM,
   EPROTONOSUPPORT,
 } from "../../abi/errno.ts";
-import { BLOCKED } from "../../syscall.ts";
+import { BLOCKED, type SyscallDeclaration } from "../../syscall.ts";
 import { bind, getpeername, getsockname } from "../../syscalls/bind.ts";
 import { close } from "../../syscalls/close.ts";
 import { connect } from "../../syscalls/connect.ts";
@@ -24,7 +25,7 @@ import { sendmsg as sendMessage, sendto } from "../../syscalls/sendto.ts";
 import { socket } from "../../syscalls/socket.ts";
 import { getsockopt, setsockopt } from "../../syscalls/sockopt.ts";
 import { write } from "../../syscalls/write.ts";
-import { RUN_READY } from "../../task/task.ts";
+import { RUN_GUEST, RUN_READY, type Task } from "../../task/task.ts";
 import { complete, finish, pump, TestNetwork } from "../../testing/outside-kit.ts";
 import { resaved } from "../../testing/saving.ts";
 import { MEMORY, TaskKit } from "../../testing/task-kit.ts";
@@ -655,7 +656,7 @@ describe("ping and raw sockets", () => {
 describe("with a double of the broker", () => {
   /** The broker's end, and what it says to requests. */
   class Double {
-    private readonly end: number;
+    readonly end: number;
     readonly kit = new TaskKit();
     private readonly bytes = new Uint8Array(70000);
     private readonly out = new Int32Array(2);
@@ -809,5 +810,84 @@ describe("with a double of the broker", () => {
     expect(finish(kit, thread, bind, second)).toBe(-EINVAL);
     closeFd(relay);
     double.close();
+  });
+
+  test("whatever is asked and answered, in any order: nothing throws, nothing stays behind", () => {
+    let seed = 1;
+    const random = (below: number): number => {
+      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+      return (seed >>> 8) % below;
+    };
+    const pick = <T>(of: readonly T[]): T => of[random(of.length)]!;
+    const places = [SELF, "0.0.0.0", ELSEWHERE, "224.0.0.251", "255.255.255.255", "::1", "::"] as const;
+    const descriptors = readdirSync("/proc/self/fd").length;
+    for (let round = 0; round < 60; round++) {
+      const double = new Double();
+      const { kit } = double;
+      const { net } = kit.kernel;
+      kit.kernel.poller.onError = (_fd, error) => {
+        throw error;
+      };
+      const ends: number[] = [];
+      const tasks = [kit.task, kit.thread(), kit.thread()];
+      const calls = new Map<Task, SyscallDeclaration>();
+      for (let i = 0; i < 4; i++) udp(kit, pick([AF_INET, AF_INET6]), pick([0, SOCK_NONBLOCK]));
+      for (let step = 0; step < 60; step++) {
+        const task = pick(tasks);
+        const blocked = calls.get(task);
+        if (blocked !== undefined) {
+          const result = kit.again(task, blocked);
+          if (result !== undefined && result !== BLOCKED) calls.delete(task);
+        } else {
+          const fd = random(5);
+          const length = address(kit, pick(places), pick([0, 7, 5000, 5001, 40000]));
+          kit.put32(LEN, pick([0, 1, 28, 0x0100007f]), pick([0, 1, 0x0100007f]), 1);
+          kit.put64(MSG, pick([0, ADDR]), 28, MSG + 0x100, 1, CONTROL, pick([0, 64]), 0);
+          kit.put64(MSG + 0x100, DATA, random(2000));
+          const [declaration, ...args] = pick<[SyscallDeclaration, ...number[]]>([
+            [bind, fd, ADDR, length],
+            [connect, fd, ADDR, length],
+            [connect, fd, ADDR, kit.put(ADDR + 64, new Uint8Array(16)) && length],
+            [sendto, fd, DATA, random(1500), pick([0, MSG_DONTWAIT]), pick([0, ADDR]), length],
+            [recvfrom, fd, DATA, 100, pick([0, MSG_DONTWAIT, MSG_PEEK, MSG_ERRQUEUE]), ADDR, LEN],
+            [sendMessage, fd, MSG, 0],
+            [receiveMessage, fd, MSG, MSG_DONTWAIT],
+            [setsockopt, fd, pick([SOL_IP, SOL_IPV6, SOL_SOCKET]), random(80), LEN, pick([4, 8, 12])],
+            [getsockopt, fd, pick([SOL_IP, SOL_SOCKET]), random(80), ADDR, LEN],
+            [socket, pick([AF_INET, AF_INET6]), pick([SOCK_DGRAM, SOCK_RAW]), pick([0, IPPROTO_ICMP, 58])],
+            [close, fd],
+          ]);
+          if (kit.callAs(task, declaration, ...args) === BLOCKED) calls.set(task, declaration);
+        }
+        for (const [, file] of kit.task.files.entries()) file.poll();
+        // The broker's end says something, of which some makes no sense.
+        while (poll1(double.end, POLLIN, 0) === POLLIN && net.outside) {
+          const request = double.next();
+          if (random(8) === 0) break;
+          const result = pick([0, 0, 0, 0, -EADDRINUSE, -EACCES, -EPERM, -ENETUNREACH, -97]);
+          ends.push(double.answer(request.seq, result, pick([0, 5000, 40000, 40001]), random(4) > 0));
+        }
+        const end = pick(ends);
+        if (end !== undefined && random(3) > 0)
+          say(
+            end,
+            pick([AF_INET, AF_INET, AF_INET, 0xffff, 0, AF_INET6]),
+            [pick([0x0100007f, 13, 111])],
+            pick(["", "text"]),
+          );
+        if (random(100) === 0) closeFd(ends.pop() ?? -1);
+        kit.kernel.poller.dispatch();
+      }
+      for (const task of tasks) {
+        if (task.runState !== RUN_GUEST) task.cancelWaits();
+        task.endCall();
+      }
+      double.close();
+      kit.kernel.poller.close();
+      for (const end of ends) closeFd(end);
+      const left = [...net.udpPorts.all(), ...net.rawSockets.all()].length;
+      expect([left, net.buffered, net.sockets]).toEqual([0, 0, 0]);
+    }
+    expect(readdirSync("/proc/self/fd").length).toBe(descriptors);
   });
 });

@@ -478,6 +478,8 @@ export class OutsideDatagrams implements HostWatcher {
         if (n === -EAGAIN) this.ready &= (flags & MSG_ERRQUEUE) !== 0 ? ~POLLERR : ~POLLIN;
         return this.relay && n === -ECONNRESET ? this.down() : n;
       }
+      // A datagram has a sender, be it empty: this is the end of what is no socket of the kind.
+      if (n === 0 && envelope.name === null && (flags & MSG_ERRQUEUE) === 0) return this.down();
       const length = Math.min(n, PLACE_SIZE + ROOM);
       return this.relay ? this.takeRelayed(length, flags) : this.arrival(length);
     }
