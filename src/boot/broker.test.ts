@@ -104,9 +104,9 @@ describe("the broker of a sandbox (CONTRACT 64, 65)", () => {
     expect(warnings).toEqual([
       "cannot start the network broker: cannot put it into the container's cgroup: ENOENT: the container has a loopback network only",
     ]);
-    expect(
-      start({ ...missing, outside: { ...EVERYTHING, required: true } }, "--user", "--net"),
-    ).rejects.toThrow("cannot put it into the container's cgroup: ENOENT");
+    expect(start({ ...missing, outside: { ...EVERYTHING, required: true } }, "--user", "--net")).rejects.toThrow(
+      "cannot put it into the container's cgroup: ENOENT",
+    );
   });
 
   test("of a sandbox that is gone is an error of that", async () => {

@@ -10,8 +10,8 @@ import {
   checkJoinerRules,
   containerNetwork,
   encodeRules,
-  NO_NETWORK_CONFIG,
   type NetworkFlags,
+  NO_NETWORK_CONFIG,
   programNetwork,
 } from "./network.ts";
 import type { Spec } from "./spec/schema.ts";
