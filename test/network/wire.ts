@@ -12,7 +12,6 @@
  * devices, addresses and routes with it. close() says what is still there of what was started.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { describe } from "../clients/arena.ts";
 import { cleanEnv, killGroup, type Result, type RunOptions, run } from "../harness/process.ts";
@@ -211,7 +210,7 @@ export class Wire {
   readonly guest: Host;
   readonly third: Host;
   private readonly started: Running[] = [];
-  private readonly containers: string[] = [];
+  private readonly containers: { id: string; prefix: readonly string[] }[] = [];
   private readonly namespaces: string[];
   private made = 0;
 
@@ -227,7 +226,8 @@ export class Wire {
 
   static async open(): Promise<Wire> {
     if (!isRoot) throw new Error("network namespaces need root");
-    const dir = mkdtempSync(join(tmpdir(), "runts-network-"));
+    // Not below /tmp: a container has one of its own over the same root, and some runtimes would not find it any more.
+    const dir = mkdtempSync("/var/tmp/runts-network-");
     mkdirSync(join(dir, "etc"));
     mkdirSync(join(dir, "home"), { mode: 0o700 });
     const names = Object.entries(ADDRESS).map(([name, { v4, v6 }]) => `${v4} ${name}\n${v6} ${name}\n`);
@@ -331,7 +331,8 @@ export class Wire {
         this.start("guest", command, options.input);
       return { name: "native", platform, start, run: (command, options) => start(command, options).end(options?.timeoutMs) };
     }
-    const start = (command: readonly string[], options: PlaceOptions = {}) => this.container(platform, command, options);
+    const prefix = [executable(), "--root", this.state, "--platform", platform, "--log", join(this.dir, "log")];
+    const start = (command: readonly string[], options: PlaceOptions = {}) => this.container(prefix, command, options);
     return {
       name: platform,
       platform,
@@ -342,7 +343,7 @@ export class Wire {
 
   /** The place's last container, to be looked at from outside. */
   get lastContainer(): string {
-    return this.containers.at(-1) ?? "";
+    return this.containers.at(-1)?.id ?? "";
   }
   get state(): string {
     return join(this.dir, "state");
@@ -351,7 +352,8 @@ export class Wire {
     const command = [executable(), "--root", this.state, "--platform", platform, ...words];
     return run(command, { timeoutMs: limitMs, cwd: "/", ...options });
   }
-  private container(platform: string, command: readonly string[], options: PlaceOptions): Running {
+  /** A container in the namespace of `guest`, by any runtime that is called with these words first. */
+  container(prefix: readonly string[], command: readonly string[], options: PlaceOptions = {}): Running {
     const id = `n${basename(this.dir).slice(-6)}-${++this.made}`;
     const bundle = join(this.dir, id);
     mkdirSync(bundle);
@@ -391,9 +393,8 @@ export class Wire {
       },
     };
     writeFileSync(join(bundle, "config.json"), JSON.stringify(config));
-    this.containers.push(id);
-    const words = ["--root", this.state, "--platform", platform, "--log", join(this.dir, "log")];
-    return this.keep(new Running([executable(), ...words, "run", "--bundle", bundle, id], cleanEnv, options.input));
+    this.containers.push({ id, prefix });
+    return this.keep(new Running([...prefix, "run", "--bundle", bundle, id], cleanEnv, options.input));
   }
 
   /** What the runtime has logged about its containers. */
@@ -430,8 +431,9 @@ export class Wire {
       await Promise.race([running.exited, Bun.sleep(300)]);
       if (!running.ended) await running.kill();
     }
-    for (const id of this.containers)
-      if (readdirIn(this.state).includes(id)) await this.runts("systrap", ["delete", "--force", id]);
+    for (const { id, prefix } of this.containers)
+      if (prefix[0] !== executable() || readdirIn(this.state).includes(id))
+        await run([...prefix, "delete", "--force", id], { timeoutMs: limitMs, cwd: "/" });
     const end = performance.now() + 5000;
     while (this.processes().length > 0 && performance.now() < end) await Bun.sleep(50);
     const left = this.processes().map(describe);
