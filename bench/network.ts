@@ -67,7 +67,17 @@ function measures(program: string): Measure[] {
       needs: ["redis-server", "redis-benchmark"],
       port: 6379,
       serve: () => ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", "/tmp"],
-      ask: (seconds) => ["redis-benchmark", "-h", GUEST.v4, "-n", `${Math.round(20_000 * seconds)}`, "-q", "--csv", "-t", "get"],
+      ask: (seconds) => [
+        "redis-benchmark",
+        "-h",
+        GUEST.v4,
+        "-n",
+        `${Math.round(20_000 * seconds)}`,
+        "-q",
+        "--csv",
+        "-t",
+        "get",
+      ],
       read: (stdout) => Number(/^"GET","([\d.]+)"/m.exec(stdout)?.[1]),
     },
     {
@@ -77,14 +87,25 @@ function measures(program: string): Measure[] {
       needs: ["nginx", "wrk"],
       port: 8080,
       serve(wire) {
-        const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path /tmp/${name};`);
+        const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
+          (name) => `${name}_temp_path /tmp/${name};`,
+        );
         const server = `server { listen 8080; location / { return 200 "hello\\n"; } }`;
         const text = `daemon off; pid /tmp/pid; error_log /dev/null; user root; worker_processes 1;
 events { worker_connections 512; }
 http { access_log off; keepalive_requests 1000000; ${temporary.join(" ")} ${server} }\n`;
         return ["nginx", "-c", wire.file("nginx.conf", text)];
       },
-      ask: (seconds) => ["wrk", "-t", "1", "-c", "32", "-d", `${Math.max(1, Math.round(seconds))}s`, `http://${GUEST.v4}:8080/`],
+      ask: (seconds) => [
+        "wrk",
+        "-t",
+        "1",
+        "-c",
+        "32",
+        "-d",
+        `${Math.max(1, Math.round(seconds))}s`,
+        `http://${GUEST.v4}:8080/`,
+      ],
       read: (stdout) => Number(/^Requests\/sec:\s+([\d.]+)/m.exec(stdout)?.[1]),
     },
   ];
@@ -113,7 +134,9 @@ async function once(wire: Wire, target: Target, measure: Measure, seconds: numbe
   const [path, ...flags] = target.prefix;
   const root = ["--root", `${wire.dir}/runtimes`];
   const server: Running =
-    path === undefined ? wire.start("guest", command) : wire.container([path, ...root, ...flags], command);
+    path === undefined
+      ? wire.start("guest", command)
+      : wire.container([path, ...root, ...flags], command, { ownRoot: true });
   const answers = ["timeout", "1", "bash", "-c", `exec 3<>/dev/tcp/${GUEST.v4}/${measure.port}`];
   for (const end = performance.now() + START_LIMIT_MS; (await wire.run("peer", answers)).status !== 0; ) {
     if (server.ended || performance.now() > end) throw new Error(`it does not serve: ${server.report()}`);
@@ -125,7 +148,13 @@ async function once(wire: Wire, target: Target, measure: Measure, seconds: numbe
   return got * measure.scale;
 }
 
-async function main(rounds: number, seconds: number, only: string, markdown: boolean, scratch: string): Promise<number> {
+async function main(
+  rounds: number,
+  seconds: number,
+  only: string,
+  markdown: boolean,
+  scratch: string,
+): Promise<number> {
   const program = `${scratch}/network`;
   const problem = await compile(`${import.meta.dirname}/network.c`, program);
   if (problem !== undefined) {
@@ -180,14 +209,21 @@ async function main(rounds: number, seconds: number, only: string, markdown: boo
   const table: Table = {
     title: "The network outside",
     note: `medians of ${rounds} rounds of ${seconds} s; more is better; the last columns are runts as a share of the others`,
-    head: ["", ...found.map(({ name }) => name), ...found.filter(({ name }) => name !== "runts").map(({ name }) => `runts/${name}`)],
+    head: [
+      "",
+      ...found.map(({ name }) => name),
+      ...found.filter(({ name }) => name !== "runts").map(({ name }) => `runts/${name}`),
+    ],
     rows,
     remarks,
   };
   console.log(`${machine.join("\n")}\n\n${asText(table)}`);
   if (markdown) {
     const lines = [...machine, ...remarks].map((line) => `- ${line}`);
-    writeFileSync(`${import.meta.dirname}/NETWORK.md`, ["# The network outside", "", ...lines, "", asMarkdown(table)].join("\n"));
+    writeFileSync(
+      `${import.meta.dirname}/NETWORK.md`,
+      ["# The network outside", "", ...lines, "", asMarkdown(table)].join("\n"),
+    );
     console.log("written: bench/NETWORK.md");
   }
   return 0;

@@ -140,7 +140,11 @@ const tests: Test<Node>[] = [
           await expect.eventually(`a server at ${port}`, listening(port));
           const got = await ask();
           const asker = port === 7001 ? from : "10\\.89\\.0\\.1";
-          expect.fits("both addresses, as the server has them", got, new RegExp(`${to}:${port} +${asker}:\\d+ +(ESTABLISHED|CLOSE_WAIT)`));
+          expect.fits(
+            "both addresses, as the server has them",
+            got,
+            new RegExp(`${to}:${port} +${asker}:\\d+ +(ESTABLISHED|CLOSE_WAIT)`),
+          );
         }
         expect.fits("its device", await client.sh("ip -4 -o addr show eth0"), new RegExp(`inet ${from}/24 `));
         expect.fits("a ping", await client.sh(`ping -c 1 -W 3 ${to}`), /1 packets received/);

@@ -273,7 +273,10 @@ const tests: Test<PodmanPods>[] = [
         (await p.arena.run(["busybox", "nc", "-w", "3", ...words])).stdout;
       await expect.eventually("by its address", async () => (await from(ip, "7001")) === "hello\n");
       await expect.eventually("by the published port", async () => (await from("10.88.0.1", "8080")) === "hello\n");
-      await expect.eventually("within the pod", async () => (await p.sh("client", `nc -w 3 ${ip} 7001 </dev/null`)) === "hello\n");
+      await expect.eventually(
+        "within the pod",
+        async () => (await p.sh("client", `nc -w 3 ${ip} 7001 </dev/null`)) === "hello\n",
+      );
       expect.fits("the bridge", await p.sh("client", "ping -c 1 -W 3 10.88.0.1"), /1 packets received/);
       await p.removePod(expect, "pod");
     },

@@ -23,7 +23,14 @@ type Both = Record<"inside" | "outside", Result> & { left: string[]; log: string
 async function talk(program: string, platform: string, side: Side): Promise<Both> {
   const wire = await Wire.open();
   try {
-    const words = (role: Side, own: typeof PEER, other: typeof PEER) => [program, role, own.v4, other.v4, own.v6, other.v6];
+    const words = (role: Side, own: typeof PEER, other: typeof PEER) => [
+      program,
+      role,
+      own.v4,
+      other.v4,
+      own.v6,
+      other.v6,
+    ];
     const inside = wire.place(platform).start(words(side, GUEST, PEER));
     const outside = wire.start("peer", words(side === "server" ? "client" : "server", PEER, GUEST));
     const [a, b] = await Promise.all([inside.end(timeoutMs), outside.end(timeoutMs)]);

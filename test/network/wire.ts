@@ -11,7 +11,16 @@
  * A namespace lives as long as its keeper, a shell that reads from the tests: it ends with them, however they end, and
  * devices, addresses and routes with it. close() says what is still there of what was started.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { describe } from "../clients/arena.ts";
 import { cleanEnv, killGroup, type Result, type RunOptions, run } from "../harness/process.ts";
@@ -146,6 +155,8 @@ export interface PlaceOptions {
   input?: "pipe";
   annotations?: Record<string, string>;
   capabilities?: readonly string[];
+  /** A root of its own with the host's directories in it: not every runtime takes the host's root itself. */
+  ownRoot?: boolean;
 }
 
 class Host {
@@ -284,7 +295,8 @@ export class Wire {
       "echo 1 > /proc/sys/net/ipv4/ip_forward",
     ].join(" && ");
     await this.must("third", ["sh", "-ec", bridge]);
-    for (const host of [peer, guest]) await this.must(host.name, ["sh", "-ec", `${addresses(host, "eth0")} && ${silent}`]);
+    for (const host of [peer, guest])
+      await this.must(host.name, ["sh", "-ec", `${addresses(host, "eth0")} && ${silent}`]);
   }
 
   /** Natively on one of the hosts. */
@@ -329,7 +341,12 @@ export class Wire {
     if (platform === "native") {
       const start = (command: readonly string[], options: PlaceOptions = {}) =>
         this.start("guest", command, options.input);
-      return { name: "native", platform, start, run: (command, options) => start(command, options).end(options?.timeoutMs) };
+      return {
+        name: "native",
+        platform,
+        start,
+        run: (command, options) => start(command, options).end(options?.timeoutMs),
+      };
     }
     const prefix = [executable(), "--root", this.state, "--platform", platform, "--log", join(this.dir, "log")];
     const start = (command: readonly string[], options: PlaceOptions = {}) => this.container(prefix, command, options);
@@ -358,6 +375,18 @@ export class Wire {
     const bundle = join(this.dir, id);
     mkdirSync(bundle);
     const capabilities = options.capabilities ?? CAPABILITIES;
+    const bind = (destination: string, source: string, how: string) => ({
+      destination,
+      type: "bind",
+      source,
+      options: ["rbind", how],
+    });
+    const parts = options.ownRoot ? ["/usr", "/etc", "/var"].map((path) => bind(path, path, "ro")) : [];
+    if (options.ownRoot) {
+      const names = ["proc", "dev", "run", "tmp", "sys", "usr", "etc", "var"];
+      for (const name of names) mkdirSync(join(bundle, "rootfs", name), { recursive: true });
+      for (const name of ["bin", "sbin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(bundle, "rootfs", name));
+    }
     const config = {
       ociVersion: "1.0.2",
       process: {
@@ -369,20 +398,18 @@ export class Wire {
         capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
         rlimits: [{ type: "RLIMIT_NOFILE", soft: 20_000, hard: 20_000 }],
       },
-      root: { path: "/", readonly: true },
+      root: { path: options.ownRoot ? "rootfs" : "/", readonly: true },
       hostname: "guest",
       mounts: [
+        ...parts,
         { destination: "/proc", type: "proc", source: "proc" },
         { destination: "/dev", type: "tmpfs", source: "tmpfs" },
         { destination: "/run", type: "tmpfs", source: "tmpfs" },
         { destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"] },
-        { destination: this.dir, type: "bind", source: this.dir, options: ["bind", "rw"] },
-        ...["resolv.conf", "hosts", "passwd", "nsswitch.conf"].map((name) => ({
-          destination: `/etc/${name}`,
-          type: "bind",
-          source: join(this.dir, "etc", name),
-          options: ["bind", "ro"],
-        })),
+        bind(this.dir, this.dir, "rw"),
+        ...["resolv.conf", "hosts", "passwd", "nsswitch.conf"].map((name) =>
+          bind(`/etc/${name}`, join(this.dir, "etc", name), "ro"),
+        ),
       ],
       ...(options.annotations === undefined ? {} : { annotations: options.annotations }),
       linux: {
