@@ -47,7 +47,7 @@ function ask(socket: number, op: number): { kinds: number[]; result: number | nu
 const pidOf = (broker: StartedBroker): number => (broker as unknown as { pid: number }).pid;
 const stateOf = (pid: number): string => /^State:\s*(\w)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))![1]!;
 
-describe("the broker of a sandbox", () => {
+describe("the broker of a sandbox (CONTRACT 64, 65)", () => {
   const children: { kill(signal?: number): void }[] = [];
   const brokers: StartedBroker[] = [];
   const warnings: string[] = [];

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseDevices } from "./commands/events.ts";
 import { parseForwarded } from "./commands/port-forward.ts";
 import { readConfig } from "./config.ts";
 import type { Globals } from "./global-flags.ts";
@@ -20,7 +21,7 @@ const spec = (namespaces: object[] | undefined, more: object = {}): Spec =>
   ({ ociVersion: "1.0.2", linux: namespaces === undefined ? undefined : { namespaces }, ...more }) as unknown as Spec;
 const OWN = [{ type: "network" }];
 
-describe("the network of a container", () => {
+describe("the network of a container (CONTRACT 64, 65)", () => {
   test.each([
     ["sandbox", OWN, "sandbox"],
     ["sandbox", [{ type: "network", path: "/nowhere/net" }], "sandbox"],
@@ -185,4 +186,36 @@ describe("ports to forward", () => {
       expect(() => parseForwarded(text)).toThrow(`"${text}"`);
     },
   );
+});
+
+test("devices of a namespace, as events counts them", () => {
+  const text = `Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       1       2    3    4    0     0          0         0        5       6    7    8    0     0       0          0
+eth0.7:    1000      20    0    0    0     0          0         0     2000      30    0    0    0     0       0          0
+`;
+  expect(parseDevices(text)).toEqual([
+    {
+      name: "lo",
+      rxBytes: 1,
+      rxPackets: 2,
+      rxErrors: 3,
+      rxDropped: 4,
+      txBytes: 5,
+      txPackets: 6,
+      txErrors: 7,
+      txDropped: 8,
+    },
+    {
+      name: "eth0.7",
+      rxBytes: 1000,
+      rxPackets: 20,
+      rxErrors: 0,
+      rxDropped: 0,
+      txBytes: 2000,
+      txPackets: 30,
+      txErrors: 0,
+      txDropped: 0,
+    },
+  ]);
 });

@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { flag } from "./flags.ts";
-import type { Plugin } from "./plugin.ts";
+import type { HostApi, Plugin } from "./plugin.ts";
 import { flagDefaults, loadPlugins, loadSandboxHalves } from "./plugin-loader.ts";
 import { FakeLog } from "./testing.ts";
 
@@ -41,6 +41,31 @@ const AUDIT = `
       kernel.intercept("openat", (call, next) => (options.deny.includes(call.path) ? -errno.EACCES : next()));
     },
   });`;
+
+test("a plugin that comes along and is not on is loaded only where it is enabled", async () => {
+  let loaded = 0;
+  const optional = {
+    name: "optional",
+    load: () => {
+      loaded++;
+      const words = (host: HostApi) => host.commandLine("optional", "x");
+      const host = (api: HostApi) => api.command("optional <id>", "its command", () => words(api).length);
+      return Promise.resolve<Plugin>({ name: "optional", host, sandbox() {} });
+    },
+  };
+  const from = (toml: string) => loadPlugins([builtIn, optional], write("config.toml", toml), new FakeLog());
+  expect((await from("")).registry.plugins.map(({ name }) => name)).toEqual(["built-in"]);
+  await expect(from("[plugin.optional]\nx = 1\n")).rejects.toThrow('no plugin "optional" is enabled');
+  await from('[plugins]\ndisable = ["optional"]\n');
+  expect(loaded).toBe(0);
+  const { registry } = await from('[plugins]\nenable = ["optional"]\n');
+  expect(registry.failures).toEqual([]);
+  expect(registry.plugins.at(-1)).toMatchObject({ name: "optional", path: null, commands: ["optional"] });
+  registry.inherited = ["--root", "/r"];
+  const [half] = await loadSandboxHalves(registry.sandboxPlugins(), [builtIn, optional]);
+  expect(half!.name).toBe("optional");
+  expect(loaded).toBe(2);
+});
 
 describe("a third-party plugin", () => {
   beforeEach(() => {

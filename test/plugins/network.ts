@@ -410,6 +410,10 @@ except OSError as e: print(errno.errorcode[e.errno])`,
     run: () => within(containerCase),
   },
   {
+    name: "plugins/egress: a person who looks after a container by `runts egress`",
+    run: () => within(attendedCase),
+  },
+  {
     name: "plugins/egress: errors of its configuration",
     run: () =>
       within(async (dir) => {
@@ -434,26 +438,31 @@ except OSError as e: print(errno.errorcode[e.errno])`,
   },
 ];
 
+/** A bundle whose program is a script of busybox. */
+function makeBundle(dir: string, busybox: string, script: string): string {
+  const bundle = join(dir, "bundle");
+  mkdirSync(join(bundle, "rootfs/bin"), { recursive: true });
+  for (const name of ["sh", "nc", "sleep"]) copyFileSync(busybox, join(bundle, "rootfs/bin", name));
+  const config = {
+    ociVersion: "1.0.2",
+    process: { cwd: "/", args: ["/bin/sh", "-c", script], user: { uid: 0, gid: 0 }, env: ["PATH=/bin"] },
+    root: { path: "rootfs" },
+  };
+  writeFileSync(join(bundle, "config.json"), JSON.stringify(config));
+  // The mounts' places are made in the root, as with runc.
+  handOver(bundle);
+  return bundle;
+}
+
 async function containerCase(dir: string): Promise<Outcome> {
   if (!isRoot) return skip("needs root");
   const busybox = busyboxPath();
   if (busybox === undefined) return skip("needs busybox");
   const asker = installAsker(dir);
   egress(dir, `ask = "${asker}"\nseconds = 20`);
-  mkdirSync(join(dir, "bundle/rootfs/bin"), { recursive: true });
-  for (const name of ["sh", "nc", "sleep"]) copyFileSync(busybox, join(dir, "bundle/rootfs/bin", name));
-  const script = "for port in 2 3; do nc -w 5 192.0.2.1 $port; done; sleep 600";
-  const config = {
-    ociVersion: "1.0.2",
-    process: { cwd: "/", args: ["/bin/sh", "-c", script], user: { uid: 0, gid: 0 }, env: ["PATH=/bin"] },
-    root: { path: "rootfs" },
-  };
-  writeFileSync(join(dir, "bundle/config.json"), JSON.stringify(config));
+  const bundle = makeBundle(dir, busybox, "for port in 2 3; do nc -w 5 192.0.2.1 $port; done; sleep 600");
   const state = ["--root", join(dir, "root")];
   const log = ["--debug-log", join(dir, "log")];
-  const bundle = join(dir, "bundle");
-  // The mounts' places are made in the root, as with runc.
-  handOver(bundle);
   const started = judge(await command(dir, ...state, ...log, "run", "-d", "--bundle", bundle, "c1"), {
     stdout: /^/,
   });
@@ -471,11 +480,48 @@ async function containerCase(dir: string): Promise<Outcome> {
   }
   // Who asked has gone with it.
   for (let i = 0; ; i++) {
-    const left = await run(["pgrep", "-f", `egress --background c1.*|${dir}`], { timeoutMs: TIMEOUT_MS });
+    const left = await run(["pgrep", "-f", `${dir}.* egress --background c1`], { timeoutMs: TIMEOUT_MS });
     if (left.stdout.trim() === "") return pass;
     if (i === 100) return fail(`left behind: ${left.stdout}`);
     await Bun.sleep(50);
   }
+}
+
+async function attendedCase(dir: string): Promise<Outcome> {
+  if (!isRoot) return skip("needs root");
+  const busybox = busyboxPath();
+  if (busybox === undefined) return skip("needs busybox");
+  egress(dir, "seconds = 20");
+  const bundle = makeBundle(dir, busybox, "sleep 600");
+  const state = ["--root", join(dir, "root")];
+  const contact = (port: number) => command(dir, ...state, "exec", "c1", "/bin/nc", "-w", "5", "192.0.2.1", `${port}`);
+  const alone = await command(dir, ...state, "egress", "c1");
+  const outcomes: Outcome[] = [judge(alone, { status: 1, stderr: [/there is no terminal here/] })];
+  const started = judge(await command(dir, ...state, "run", "-d", "--bundle", bundle, "c1"), {});
+  if (started.kind !== "pass") return started;
+  const refused = { status: 1, stderr: [/nc: .*Connection refused/] };
+  let person: ReturnType<typeof run> | undefined;
+  try {
+    outcomes.push(judge(await contact(1), refused));
+    const words = [executable(), "--config", join(dir, "config.toml"), ...state, "egress", "c1"];
+    person = run(["python3", "-c", TERMINAL, "y,v", ...words], { cwd: dir, env: cleanEnv, timeoutMs: TIMEOUT_MS });
+    // Until it is there nobody is asked.
+    let first = await contact(2);
+    for (let i = 0; i < 50 && /refused/.test(first.stderr); i++) {
+      await Bun.sleep(100);
+      first = await contact(2);
+    }
+    outcomes.push(judge(first, { status: 1, stderr: [/nc: .*Network is unreachable/] }));
+    outcomes.push(judge(await contact(3), refused));
+    outcomes.push(judge(await contact(3), refused));
+  } finally {
+    outcomes.push(judge(await command(dir, ...state, "delete", "--force", "c1"), {}));
+  }
+  const first = /nc \(pid \d+\) of c1 wants to contact tcp 192\.0\.2\.1:2\.\nAllow it\?.*y\n/;
+  const second = /192\.0\.2\.1:3\.\nAllow it\?.*v\n/;
+  const asked = new RegExp(`${first.source}[\\s\\S]*${second.source}`);
+  outcomes.push(judge(await person, { stdout: asked }));
+  return outcomes.find(({ kind }) => kind !== "pass") ?? pass;
 }
 
 export const networkCases: readonly Case[] = [

@@ -3,6 +3,7 @@ import { closeFd, readNoWait, shutdown, socketpair, writeNoWait } from "../../na
 import { EAGAIN, ECONNREFUSED, ECONNRESET } from "../abi/errno.ts";
 import { O_NONBLOCK } from "../abi/fcntl.ts";
 import type { Slice } from "../slice.ts";
+import { resaved } from "../testing/saving.ts";
 import { TaskKit } from "../testing/task-kit.ts";
 import { KernelIo } from "../vfs/io.ts";
 import { AF_INET, AF_INET6 } from "./abi.ts";
@@ -208,5 +209,25 @@ describe("a connection that is carried", () => {
     for (const fd of pair) closeFd(fd);
     other.release();
     server.release();
+  });
+
+  test("is reset in a restored kernel", () => {
+    world = new World();
+    const server = world.listen(ANY4);
+    world.begin();
+    world.write("unseen");
+    world.turn();
+    const { task, kernel } = world.kit;
+    const fd = task.files.install(world.accept(server), false, 100);
+    task.files.install(server, false, 100);
+    kernel.current = null;
+    const restored = resaved(kernel, undefined, undefined, [], false);
+    const other = [...restored.tasks][0]!;
+    const child = other.files.get(fd) as Socket;
+    const io = new KernelIo(new Uint8Array(100));
+    // What had come is there to be read.
+    expect(child.receive(other, io, 0, null)).toBe(6);
+    expect(child.receive(other, io, 0, null)).toBe(-ECONNRESET);
+    expect(restored.net.sockets).toBe(kernel.net.sockets - 1);
   });
 });

@@ -8,6 +8,10 @@
  * A hook answers at once, or gives a Decision. Who waits for it is the calling thread; but a connect of a stream socket
  * that does not wait is EINPROGRESS, and goes on when the decision is there. What is outstanding when the kernel is saved
  * is in Asking: calls that wait are asked about anew; connects under way fail, as those to the outside do.
+ *
+ * Known gaps: who waits for a decision does not look at SO_SNDTIMEO and SO_RCVTIMEO; accept, bind and send wait for one with
+ * non-blocking sockets too; a connection whose accept a signal has ended while it was asked about is given to the next
+ * accept, but poll does not tell of it.
  */
 import { ECONNRESET, EINPROGRESS } from "../abi/errno.ts";
 import { O_NONBLOCK } from "../abi/fcntl.ts";

@@ -34,6 +34,8 @@ const BUFFERS_MAX = 256 << 20;
 
 /** What is outside is asked for at most this often. */
 const REFRESH_MIN_NS = 1e8;
+/** And for at most this part of the time. */
+const REFRESH_PART = 20;
 
 export class Network {
   /** Sockets there are, and what lies in their queues (TCP counts its own). */
@@ -160,7 +162,9 @@ export class Network {
    */
   refreshRoutes(olderThanNs = 1e9): void {
     if (!this.outside || this.asker === null || this.asker.asking) return;
-    if (this.kernel.now() - this.askedRoutes >= Math.max(olderThanNs, REFRESH_MIN_NS)) this.askRoutes(null);
+    // Where there is very much to tell, less often.
+    const pause = Math.max(olderThanNs, REFRESH_MIN_NS, this.asker.took * REFRESH_PART);
+    if (this.kernel.now() - this.askedRoutes >= pause) this.askRoutes(null);
   }
 
   /** SIOCGIF* and kin, the same on every socket. */

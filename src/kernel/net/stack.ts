@@ -155,6 +155,12 @@ export const IFLA_CARRIER_DOWN_COUNT = 48;
 
 const LOCAL = { device: LO, gateway: null, table: TABLE_LOCAL, scope: 254, priority: 0 };
 
+/** Why `sourceFor` knows no source. */
+export function whyUnreachable(stack: NetworkStack, ip: Ip): number {
+  const way = stack.wayTo(ip);
+  return typeof way === "number" ? way : -ENETUNREACH;
+}
+
 /** The loopback device, which every stack has. */
 export const loopbackDevice = (): NetDevice => ({
   index: LO,

@@ -1,20 +1,61 @@
-/** Requests to NETLINK_ROUTE, by the system calls of a kernel on the fake platform. */
+/** Requests to NETLINK_ROUTE and NETLINK_SOCK_DIAG, by the system calls of a kernel on the fake platform. */
 
 import { BLOCKED } from "../../../src/kernel/syscall.ts";
+import { bind, listen } from "../../../src/kernel/syscalls/bind.ts";
 import { close } from "../../../src/kernel/syscalls/close.ts";
 import { recvfrom } from "../../../src/kernel/syscalls/recvfrom.ts";
 import { sendto } from "../../../src/kernel/syscalls/sendto.ts";
 import { socket } from "../../../src/kernel/syscalls/socket.ts";
+import { setsockopt } from "../../../src/kernel/syscalls/sockopt.ts";
+import { usualNetwork } from "../../../src/kernel/testing/rtnetlink.ts";
 import { MEMORY, TaskKit } from "../../../src/kernel/testing/task-kit.ts";
 import type { ParserFuzzer } from "../parser-run.ts";
 import type { Random } from "../random.ts";
 
 const kit = new TaskKit();
+kit.kernel.net.routesCame(usualNetwork());
+kit.kernel.net.routesComplete();
+// Something to tell of: a listener of each family, and unix sockets.
+for (const family of [2, 10, 1]) {
+  const fd = kit.call(socket, family, 1, 0);
+  const name = new Uint8Array(28);
+  name[0] = family;
+  kit.put(MEMORY, name);
+  kit.call(bind, fd, MEMORY, family === 1 ? 2 : family === 2 ? 16 : 28);
+  kit.call(listen, fd, 5);
+}
 let text = "";
 const MSG_DONTWAIT = 0x40;
 
+const SOL_NETLINK = 270;
+const SOCK_DIAG = 4;
+
+/** What sock_diag is asked, with a program of conditions. */
+function diagBody(random: Random): Buffer {
+  const body = Buffer.alloc(random.oneIn(6) ? random.below(60) : random.pick([56, 24]));
+  for (let at = 0; at < body.length; at++) if (random.oneIn(12)) body[at] = random.below(256);
+  if (body.length > 8) {
+    body[0] = random.pick([1, 2, 10, 16, 17, 255]);
+    body[1] = random.pick([0, 6, 17, 136, 255]);
+    body.writeUInt32LE(random.oneIn(2) ? 0xffffffff : random.next(), 4);
+  }
+  const program = Buffer.alloc(4 * random.below(12));
+  for (let at = 0; at + 4 <= program.length; at += 4) {
+    program[at] = random.below(14);
+    program[at + 1] = random.pick([4, 8, 12, 20, 24, random.below(256)]);
+    program.writeUInt16LE(
+      random.pick([4, 8, 12, program.length - at, program.length - at + 4, random.below(300)]),
+      at + 2,
+    );
+  }
+  const attribute = Buffer.alloc(4);
+  attribute.writeUInt16LE(4 + program.length, 0);
+  attribute.writeUInt16LE(1, 2);
+  return Buffer.concat([body, attribute, program]);
+}
+
 /** A message with a header that is mostly right, a family's structure and some attributes. */
-function request(random: Random): Buffer {
+function request(random: Random, protocol: number): Buffer {
   const parts: Buffer[] = [
     Buffer.from([
       random.pick([0, 2, 10, 1, 255]),
@@ -29,10 +70,14 @@ function request(random: Random): Buffer {
     data.copy(attribute, 4);
     parts.push(attribute);
   }
-  const body = Buffer.concat(parts);
+  const diag = protocol === SOCK_DIAG && !random.oneIn(5);
+  const body = diag ? diagBody(random) : Buffer.concat(parts);
   const header = Buffer.alloc(16);
   header.writeUInt32LE(random.oneIn(8) ? random.pick([0, 1, 15, 16, 17, 0x7fffffff, 0xffffffff]) : 16 + body.length, 0);
-  header.writeUInt16LE(random.oneIn(8) ? random.below(65536) : 16 + random.below(24), 4);
+  header.writeUInt16LE(
+    random.oneIn(8) ? random.below(65536) : diag ? random.pick([20, 20, 20, 21]) : 16 + random.below(76),
+    4,
+  );
   header.writeUInt16LE(random.oneIn(8) ? random.below(65536) : random.pick([1, 5, 0x301, 0x305, 0x101]), 6);
   header.writeUInt32LE(random.next(), 8);
   header.writeUInt32LE(random.oneIn(2) ? 0 : random.next(), 12);
@@ -41,9 +86,14 @@ function request(random: Random): Buffer {
 
 export const fuzzer: ParserFuzzer = {
   one(random) {
-    const fd = kit.call(socket, 16, random.pick([2, 3]), random.pick([0, 0, 0, 15]));
+    const protocol = random.pick([0, 0, 0, SOCK_DIAG, SOCK_DIAG, 15]);
+    const fd = kit.call(socket, 16, random.pick([2, 3]), protocol);
     if (fd < 0) throw new RangeError(`no socket: ${fd}`);
-    const all = Buffer.concat(Array.from({ length: 1 + random.below(3) }, () => request(random)));
+    for (let k = random.below(3); k > 0; k--) {
+      kit.put32(MEMORY, random.pick([0, 1, 5, 33, random.next()]));
+      kit.call(setsockopt, fd, SOL_NETLINK, random.below(14), MEMORY, 4);
+    }
+    const all = Buffer.concat(Array.from({ length: 1 + random.below(3) }, () => request(random, protocol)));
     const bytes = random.oneIn(3) ? random.spoil(all) : all;
     text = Buffer.from(bytes).toString("hex");
     kit.put(MEMORY, bytes);

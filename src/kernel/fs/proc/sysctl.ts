@@ -53,6 +53,15 @@ const FIXED: Readonly<Record<string, string | number>> = {
   "fs/dentry-state": "0\t0\t45\t0\t0\t0",
 };
 
+/** Settings of devices: of all, of those to come, of lo. Those of others are not shown. */
+function ofDevices(path: string, settings: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(
+    ["all", "default", "lo"].flatMap((device) =>
+      Object.entries(settings).map(([name, value]) => [`${path}/${device}/${name}`, value]),
+    ),
+  );
+}
+
 /** Settings that hold what is written to them: path → default. Numbers only accept numbers. */
 const KEPT: Readonly<Record<string, string | number>> = {
   "kernel/pid_max": 4194304,
@@ -174,6 +183,18 @@ const KEPT: Readonly<Record<string, string | number>> = {
   "net/ipv4/tcp_tw_reuse": 2,
   "net/ipv4/tcp_window_scaling": 1,
   "net/ipv4/tcp_fastopen": 1,
+  "net/ipv6/bindv6only": 0,
+  ...ofDevices("net/ipv4/conf", {
+    forwarding: 0,
+    rp_filter: 0,
+    accept_redirects: 0,
+    accept_source_route: 0,
+    send_redirects: 1,
+    arp_ignore: 0,
+    arp_announce: 0,
+    disable_policy: 0,
+  }),
+  ...ofDevices("net/ipv6/conf", { disable_ipv6: 0, forwarding: 0, accept_ra: 1, use_tempaddr: 0 }),
   "user/max_cgroup_namespaces": 0,
   "user/max_ipc_namespaces": 0,
   "user/max_mnt_namespaces": 0,

@@ -86,6 +86,7 @@ import type { Place } from "../outside/protocol.ts";
 import { hostTakes } from "../outside/socket-options.ts";
 import { OutsideTcp } from "../outside/tcp.ts";
 import { intOption, type ReceiveInfo, type SendInfo, type Socket } from "../socket.ts";
+import { whyUnreachable } from "../stack.ts";
 import { type Endpoint, familyOf, parseAddress, scopeOf } from "./address.ts";
 import { InetSocket } from "./inet-socket.ts";
 import { isAny, isMulticast } from "./ip.ts";
@@ -315,7 +316,7 @@ export class TcpSocket extends InetSocket {
     if (this.family === AF_INET6 && typeof ip === "number" && this.v6only) return -ENETUNREACH;
     if (typeof ip === "string" && typeof this.localIp === "number") return -EAFNOSUPPORT;
     const source = stack.sourceFor(ip);
-    if (source === null) return -ENETUNREACH;
+    if (source === null) return whyUnreachable(stack, ip);
     if (isAny(ip)) ip = source;
     if (!isAny(this.localIp) && typeof this.localIp !== typeof ip) return -ENETUNREACH;
     const local = isAny(this.localIp) ? source : this.localIp;

@@ -13,6 +13,9 @@ const FAILURES_MAX = 3;
 
 export class RouteAsker implements BrokerWaiter {
   asking = false;
+  /** How long the last answer took, in nanoseconds. */
+  took = 0;
+  private since = 0;
   private current: BrokerWaiter[] = [];
   /** Those who want what is after now; null: nobody has asked. */
   private next: BrokerWaiter[] | null = null;
@@ -34,12 +37,14 @@ export class RouteAsker implements BrokerWaiter {
     this.asking = true;
     this.current = this.next;
     this.next = null;
+    this.since = this.net.kernel.now();
     this.broker.request({ op: OP_NETWORK, family: 0, type: 0, protocol: 0 }, -1, this);
   }
 
   answered(answer: Answer): void {
     if (answer.fd >= 0) closeFd(answer.fd);
     this.asking = false;
+    this.took = this.net.kernel.now() - this.since;
     const { current } = this;
     this.current = [];
     if (answer.result === 0) {

@@ -132,8 +132,11 @@ export function applyMessage(tables: Tables, message: Message): Change | null {
     case RTM_DELADDR:
       return applyAddress(tables, body, type === RTM_DELADDR);
     case RTM_NEWROUTE:
+      // More than is kept, as a router has: not even looked at.
+      if ((flags & NLM_F_MULTI) !== 0 && tables.routes.size >= ROUTES_MAX) return null;
+      return applyRoute(tables, body, false, (flags & (NLM_F_REPLACE | NLM_F_MULTI)) === NLM_F_REPLACE);
     case RTM_DELROUTE:
-      return applyRoute(tables, body, type === RTM_DELROUTE, (flags & (NLM_F_REPLACE | NLM_F_MULTI)) === NLM_F_REPLACE);
+      return applyRoute(tables, body, true, false);
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
       return applyNeighbour(tables, body, type === RTM_DELNEIGH);

@@ -95,9 +95,9 @@ export class OutsideStack implements NetworkStack {
       const change = this.complete ? applyMessage(this.tables, message) : null;
       if (change === null) continue;
       changes.push(change);
+      if (change.kind !== "neighbour") this.view = null;
       if (change.kind === "link" && (change.gone || (change.link.flags & IFF_UP) === 0)) this.stale = true;
     }
-    if (changes.length > 0) this.view = null;
     return changes;
   }
 
@@ -134,7 +134,7 @@ export class OutsideStack implements NetworkStack {
     return this.now.routes;
   }
   get neighbours(): readonly Neighbour[] {
-    return this.now.neighbours;
+    return [...this.tables.neighbours.values()];
   }
 
   deviceByName(name: string): NetDevice | null {
@@ -175,7 +175,6 @@ interface View {
   readonly byIndex: ReadonlyMap<number, NetDevice>;
   readonly byName: ReadonlyMap<string, NetDevice>;
   readonly routes: readonly Route[];
-  readonly neighbours: readonly Neighbour[];
   /** By family and table. */
   readonly tries: ReadonlyMap<string, Trie>;
   readonly ways: Map<Ip, Way | number>;
@@ -204,7 +203,6 @@ function makeView(tables: Tables): View {
     byIndex,
     byName,
     routes,
-    neighbours: [...tables.neighbours.values()],
     tries: makeTries(routes),
     ways: new Map(),
   };
