@@ -121,8 +121,7 @@ describe("a connection that is carried", () => {
     let [sent, received, back, echoed] = [0, 0, 0, 0];
     const buffer = new Uint8Array(70_000);
     for (let i = 0; i < 20_000 && echoed < wanted; i++) {
-      if (sent < wanted)
-        sent += Math.max(0, writeNoWait(world.outside, chunk, Math.min(chunk.length, wanted - sent)));
+      if (sent < wanted) sent += Math.max(0, writeNoWait(world.outside, chunk, Math.min(chunk.length, wanted - sent)));
       for (let j = 0; j < 3; j++) {
         world.kernel.poller.dispatch();
         world.kernel.chores.shift()?.step(null as unknown as Slice);
@@ -130,7 +129,12 @@ describe("a connection that is carried", () => {
       const n = child.receive(world.kit.task, new KernelIo(buffer), 0, null);
       if (n > 0) received += n;
       if (back < received) {
-        const out = child.send(world.kit.task, new KernelIo(buffer, 0, Math.min(buffer.length, received - back)), 0, null);
+        const out = child.send(
+          world.kit.task,
+          new KernelIo(buffer, 0, Math.min(buffer.length, received - back)),
+          0,
+          null,
+        );
         if (out > 0) back += out;
       }
       const m = readNoWait(world.outside, buffer, buffer.length);

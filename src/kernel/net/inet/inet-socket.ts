@@ -18,7 +18,7 @@ import { ANY4, ANY6, type Ip, isAny, isMulticast } from "./ip.ts";
 import type { PortTable } from "./ports.ts";
 
 /** Ports below need CAP_NET_BIND_SERVICE. */
-const UNPRIVILEGED_PORT = 1024;
+export const UNPRIVILEGED_PORT = 1024;
 
 export abstract class InetSocket extends Socket {
   localIp: Ip;

@@ -88,8 +88,8 @@ import { OutsideTcp } from "../outside/tcp.ts";
 import { intOption, type ReceiveInfo, type SendInfo, type Socket } from "../socket.ts";
 import { whyUnreachable } from "../stack.ts";
 import { type Endpoint, familyOf, parseAddress, scopeOf } from "./address.ts";
-import { InetSocket } from "./inet-socket.ts";
-import { isAny, isMulticast } from "./ip.ts";
+import { InetSocket, UNPRIVILEGED_PORT } from "./inet-socket.ts";
+import { type Ip, isAny, isMulticast } from "./ip.ts";
 import { mostExact, type PortTable } from "./ports.ts";
 
 const CLOSED = 0;
@@ -161,6 +161,8 @@ export class TcpSocket extends InetSocket {
   private target: TcpSocket | null = null;
   /** The host's socket: of a connection to the outside, and of a listener that is heard there. */
   private outside: OutsideTcp | null = null;
+  /** bind(2) named a link-local address' device. */
+  boundScope = 0;
 
   constructor(kernel: Kernel, family: number, flags: number, uid: number) {
     super(kernel, family, SOCK_STREAM, IPPROTO_TCP, flags, uid);
@@ -359,7 +361,7 @@ export class TcpSocket extends InetSocket {
     child.remoteIp = this.localIp;
     child.remotePort = this.localPort;
     child.ports.take(child, this.remotePort);
-    child.boundIp = true;
+    child.boundIp = listener.boundIp;
     child.boundPort = true;
     child.inherit(listener);
     child.establish(this);
@@ -439,12 +441,20 @@ export class TcpSocket extends InetSocket {
 
   // Outside.
 
+  protected override bindTo(task: Task, ip: Ip, port: number, scope: number): number {
+    const result = super.bindTo(task, ip, port, scope);
+    if (result === 0) this.boundScope = scope;
+    return result;
+  }
   private connectOutside({ ip, port }: Endpoint, scope: number): void {
+    // A listen that a signal has ended may still be asked about.
+    this.endOutside(false);
     this.remoteIp = ip;
     this.remotePort = port;
     this.error = 0;
     this.shutdownMask = 0;
     this.state = CONNECTING;
+    this.kernel.net.counters.tcpActiveOpens++;
     this.outside = new OutsideTcp(this, scope);
     this.outside.connect();
   }
@@ -460,11 +470,18 @@ export class TcpSocket extends InetSocket {
   }
   outsideFailed(error: number): void {
     this.outside = null;
+    // Its number is still shown, as on Linux.
+    if (!this.boundPort) this.ports.drop(this);
+    this.connectFailed(error);
+  }
+  /** The host that was connecting is no longer ours: what it had chosen for this end is nobody's. */
+  outsideUnbegun(): void {
+    if (!this.boundIp) this.localIp = this.anyIp;
     if (!this.boundPort) {
       this.ports.drop(this);
       this.localPort = 0;
     }
-    this.connectFailed(error);
+    this.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
   }
   /** The connection was a host's that is no longer ours. */
   outsideReset(): void {
@@ -494,7 +511,8 @@ export class TcpSocket extends InetSocket {
     if (this.state === LISTENING || INSIDE_ONLY.has(error)) {
       this.outside = null;
       if (this.state !== LISTENING) this.startListening();
-      else if (!INSIDE_ONLY.has(error))
+      // Of what rules refuse the broker tells by itself.
+      if (!INSIDE_ONLY.has(error) || this.localPort < UNPRIVILEGED_PORT)
         this.kernel.log.warn(`network: port ${this.localPort} is not heard outside (errno ${error})`);
     }
     this.waiters.wake(ALL_EVENTS);
@@ -523,10 +541,11 @@ export class TcpSocket extends InetSocket {
     child.remoteIp = accepted.from.ip;
     child.remotePort = accepted.from.port;
     child.ports.take(child, accepted.at.port);
-    child.boundIp = true;
+    child.boundIp = this.boundIp;
     child.boundPort = true;
     child.inherit(this);
     child.state = CONNECTED;
+    this.kernel.net.counters.tcpPassiveOpens++;
     child.outside = new OutsideTcp(child);
     if (!child.outside.adopt(accepted.fd)) {
       child.release();
@@ -881,4 +900,4 @@ export class TcpSocket extends InetSocket {
 }
 
 persistent("tcp-state", TcpState);
-persistent("tcp-socket", TcpSocket, { added: { outside: () => null } });
+persistent("tcp-socket", TcpSocket, { added: { outside: () => null, boundScope: () => 0 } });

@@ -6,6 +6,7 @@ import { ENETDOWN } from "../../abi/errno.ts";
 import { Kernel } from "../../kernel.ts";
 import { KernelLog } from "../../log.ts";
 import { FakePlatform } from "../../testing/fake-platform.ts";
+import { TaskKit } from "../../testing/task-kit.ts";
 import { POLLHUP, POLLIN } from "../../vfs/file.ts";
 import { AF_INET, AF_INET6, SOCK_SEQPACKET, SOCK_STREAM } from "../abi.ts";
 import { LOOPBACK4, LOOPBACK6 } from "../inet/ip.ts";
@@ -246,6 +247,33 @@ describe("asking", () => {
     expect(routes).toEqual(["routes"]);
     expect(world.log.length).toBe(1);
     expect(world.log[0]).toContain("network: refused tcp 10.0.0.1:25?forged?[31m\n");
+  });
+  test("a refusal names whose place it was", () => {
+    const kit = new TaskKit();
+    const { kernel } = kit;
+    const pair = new Int32Array(2);
+    socketpair(SOCK_SEQPACKET, pair);
+    kernel.net.useBroker(pair[0]!);
+    const broker = kernel.net.broker!;
+    const texts: string[] = [];
+    broker.onRefusal = (text) => texts.push(text);
+    kit.task.comm = "curl";
+    const place = { family: AF_INET6, ip: LOOPBACK4, port: 25, scope: 0 };
+    broker.request({ ...PING, place }, -1, { answered: () => {} });
+    for (let i = 0; i < 300; i++) broker.means(i, 80);
+    const ips = [LOOPBACK4, 299, 0];
+    for (const ip of ips) {
+      const at = { family: AF_INET, ip, port: ip === LOOPBACK4 ? 25 : 80, scope: 0 };
+      if (ip === 299) broker.means(LOOPBACK4, 25);
+      const said = encodeAnswer({ kind: KIND_REFUSAL, place: at, data: Buffer.from("it") });
+      sendmsg(pair[1]!, said, said.length, new Int32Array(1), 0, 0x40);
+      kernel.poller.dispatch();
+    }
+    // The first was forgotten after so many others.
+    expect(texts).toEqual(["it", `it (curl, process ${kit.task.process.pid} of kit)`, "it"]);
+    broker.close();
+    kernel.poller.close();
+    closeFd(pair[1]!);
   });
   test("refusals in the log are few", () => {
     const world = new World();

@@ -14,6 +14,7 @@ import type { Kernel } from "../../kernel.ts";
 import { perCall } from "../../state/registry.ts";
 import { POLLIN, POLLOUT } from "../../vfs/file.ts";
 import { MSG_DONTWAIT } from "../abi.ts";
+import type { Ip } from "../inet/ip.ts";
 import {
   ANSWER_MAX,
   type Answer,
@@ -34,6 +35,8 @@ const MESSAGES_PER_TURN = 64;
 /** Refusals that are logged in one second. */
 const REFUSALS_PER_SECOND = 20;
 const REFUSAL_MAX = 300;
+/** Places whose users are remembered for the log. */
+const MEANT_MAX = 256;
 const SEQ_MAX = 0xffffffff;
 
 /** Gets the answer to a request, once. On the broker's death, and when too much is asked, within `request` itself. */
@@ -79,6 +82,8 @@ export class Broker implements HostWatcher {
   onRoutes: (bytes: Uint8Array) => void = () => {};
   /** Told of a connection or datagram that the rules refuse, by default the log. */
   onRefusal: (text: string) => void = (text) => this.logRefusal(text);
+  /** Whose request or datagram a place was in last, by that: refusals name the place alone. */
+  private readonly meant = new Map<string, string>();
 
   /** `socket` is taken over. */
   constructor(
@@ -94,6 +99,7 @@ export class Broker implements HostWatcher {
     if (!this.alive) return waiter.answered(failure(-ENETDOWN));
     if (this.waiters.size >= REQUESTS_MAX || this.unsent.length >= UNSENT_MAX)
       return waiter.answered(failure(-ENOBUFS));
+    if (request.place !== undefined) this.means(request.place.ip, request.place.port);
     const seq = this.nextSeq();
     const bytes = encodeRequest(seq, request);
     const sent = this.unsent.length > 0 ? -EAGAIN : this.send(bytes, fd);
@@ -126,6 +132,16 @@ export class Broker implements HostWatcher {
     if (asked === undefined) return;
     if (asked.length > 1) asked.splice(asked.indexOf(seq), 1);
     else this.asked.delete(waiter);
+  }
+
+  /** The task whose turn it is means to reach that place, or to be reached there: a refusal will name it. */
+  means(ip: Ip, port: number): void {
+    const task = this.kernel.current;
+    if (task === null) return;
+    const place = `${ip} ${port}`;
+    this.meant.delete(place);
+    this.meant.set(place, `${task.comm}, process ${task.process.pid} of ${task.process.container.id}`);
+    if (this.meant.size > MEANT_MAX) for (const [oldest] of this.meant) return void this.meant.delete(oldest);
   }
 
   private nextSeq(): number {
@@ -189,7 +205,11 @@ export class Broker implements HostWatcher {
 
   private take(answer: Answer): void {
     if (answer.kind === KIND_ROUTES) return this.onRoutes(answer.data);
-    if (answer.kind !== KIND_ANSWER) return this.onRefusal(printable(answer.data));
+    if (answer.kind !== KIND_ANSWER) {
+      const { place } = answer;
+      const who = place === null ? undefined : this.meant.get(`${place.ip} ${place.port}`);
+      return this.onRefusal(printable(answer.data) + (who === undefined ? "" : ` (${who})`));
+    }
     const waiter = this.waiters.get(answer.seq);
     const fd = answer.fd < 0 ? answer.fd : forGuest(answer.fd);
     if (waiter === undefined) {

@@ -531,7 +531,10 @@ export class OutsideDatagrams implements HostWatcher {
       let n: number;
       if (this.relay) {
         scratch.fill(0, 0, PLACE_SIZE);
-        if (to !== null) writePlace(scratchView, 0, { family: this.family, ...to });
+        if (to !== null) {
+          writePlace(scratchView, 0, { family: this.family, ...to });
+          this.owner.kernel.net.broker?.means(to.ip, to.port);
+        }
         n = sendDatagram(this.fd, scratch, PLACE_SIZE + length, 0, null, null);
       } else {
         const name = to === null ? null : socketAddress(to.ip, to.port, to.scope, this.family);

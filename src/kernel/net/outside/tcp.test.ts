@@ -1,5 +1,6 @@
 /** TCP through real brokers, in a network namespace of its own: two kernels there, as two sandboxes on a host. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import {
   EADDRINUSE,
   EAGAIN,
@@ -27,6 +28,7 @@ import { shutdown } from "../../syscalls/shutdown.ts";
 import { socket } from "../../syscalls/socket.ts";
 import { getsockopt, setsockopt } from "../../syscalls/sockopt.ts";
 import { write } from "../../syscalls/write.ts";
+import { RUN_GUEST, RUN_READY } from "../../task/task.ts";
 import { complete, finish, pump, TestNetwork } from "../../testing/outside-kit.ts";
 import { resaved } from "../../testing/saving.ts";
 import { BAD, MEMORY, TaskKit } from "../../testing/task-kit.ts";
@@ -260,6 +262,24 @@ describe("connections", () => {
     const c = make(a);
     expect(connectTo(a, c, own)).toBe(0);
     expect(complete(b, accept4, l, 0, 0, 0)).toBeGreaterThan(0);
+  });
+  test("a listen that a signal has ended leaves nothing behind when the socket is used otherwise", () => {
+    listener(b);
+    const before = readdirSync("/proc/self/fd").length;
+    const c = make(a);
+    expect(a.call(bind, c, ADDR, address(a, "0.0.0.0", port + 6000))).toBe(0);
+    expect(a.call(listen, c, 5)).toBe(BLOCKED);
+    a.task.cancelWaits();
+    a.task.runState = RUN_GUEST;
+    a.task.endCall();
+    // The broker still has the port, or does not any more.
+    const result = connectTo(a, c);
+    expect([0, -EADDRINUSE]).toContain(result);
+    pump([a], () => false, 30);
+    // Its own descriptor, once.
+    expect(readdirSync("/proc/self/fd").length).toBe(before + (result === 0 ? 1 : 0));
+    const d = make(b);
+    expect(connectTo(b, d, port + 6000)).toBe(-ECONNREFUSED);
   });
   test("a closed listener is gone outside", () => {
     const l = listener(b);
@@ -537,6 +557,14 @@ describe("the broker's end", () => {
     expect(connectTo(a, make(a), port + 5000)).toBe(0);
     expect(complete(a, accept4, l, 0, 0, 0)).toBeGreaterThan(0);
   });
+  test("whoever waits for it while it ends is told", () => {
+    // It is asked, and does not answer any more.
+    const c = make(a);
+    const waiting = a.call(connect, c, ADDR, address(a, "127.0.0.1", port));
+    expect(waiting).toBe(BLOCKED);
+    network.kill(sockets[0]!);
+    expect([-ENETDOWN, -ECONNREFUSED]).toContain(finish(a, a.task, connect, waiting));
+  });
   test("a connect that is being asked about is told", () => {
     network.kill(sockets[0]!);
     const c = make(a);
@@ -545,6 +573,31 @@ describe("the broker's end", () => {
 });
 
 describe("a restored kernel", () => {
+  test("a connect that was on its way begins anew, or fails where there is no outside", () => {
+    for (const again of [true, false]) {
+      const kit = new TaskKit();
+      kit.kernel.net.useBroker(network.broker());
+      const l = listener(b, port + (again ? 0 : 1));
+      const c = make(kit);
+      const waiting = kit.call(connect, c, ADDR, address(kit, "127.0.0.1", port + (again ? 0 : 1)));
+      expect(waiting).toBe(BLOCKED);
+      kit.kernel.current = null;
+      const kernel = resaved(kit.kernel, undefined, undefined, [], false);
+      kit.kernel.net.broker!.close();
+      kit.kernel.poller.close();
+      if (again) kernel.net.useBroker(network.broker());
+      const task = [...kernel.tasks][0]!;
+      expect(task.runState).toBe(RUN_READY);
+      const moved = { kernel, task, again: kit.again.bind({ kernel }) } as unknown as TaskKit;
+      kernel.current = task;
+      const result = finish(moved, task, connect, BLOCKED);
+      expect(result).toBe(again ? 0 : -ECONNREFUSED);
+      if (again) expect(complete(b, accept4, l, 0, 0, 0)).toBeGreaterThan(0);
+      task.files.removeRange(0, Number.POSITIVE_INFINITY, false, (file) => file.release());
+      kernel.net.broker?.close();
+      kernel.poller.close();
+    }
+  });
   test("its connections are reset, its listeners listen through another broker", () => {
     const [c, s, l] = connection();
     put(b, s, "unseen");

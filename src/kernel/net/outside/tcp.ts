@@ -23,7 +23,16 @@ import {
   socketName,
 } from "../../../native/host.ts";
 import type { HostWatcher } from "../../../native/poller.ts";
-import { EADDRINUSE, EAGAIN, EFAULT, EINPROGRESS, ENETUNREACH, ENFILE, ENOBUFS } from "../../abi/errno.ts";
+import {
+  EADDRINUSE,
+  EAGAIN,
+  ECONNREFUSED,
+  EFAULT,
+  EINPROGRESS,
+  ENETUNREACH,
+  ENFILE,
+  ENOBUFS,
+} from "../../abi/errno.ts";
 import { signalOwner } from "../../ipc/async-io.ts";
 import { SIGURG } from "../../signal/numbers.ts";
 import { kernelInfo } from "../../signal/send.ts";
@@ -90,6 +99,8 @@ const CAN_WRITE = POLLOUT | POLLWRNORM;
 const ENDED = POLLRDHUP | POLLHUP | POLLERR;
 /** One receive gives so much at most, before others have their turn. */
 const RECEIVED_MAX = 4 << 20;
+/** What Linux copies at once of what is sent. */
+const FRAGMENT = 32768;
 /** Ports that a listen without bind tries. */
 const PORTS_TRIED = 16;
 const TCP_INFO = 11;
@@ -148,9 +159,9 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
   }
 
   private bind(phase: number): void {
-    const { family, localIp, localPort } = this.socket;
+    const { family, localIp, localPort, boundScope } = this.socket;
     this.phase = phase;
-    this.ask(OP_BIND, 0, { family, ip: localIp, port: localPort, scope: 0 });
+    this.ask(OP_BIND, 0, { family, ip: localIp, port: localPort, scope: boundScope });
   }
   private askToConnect(): void {
     const { family, remoteIp, remotePort } = this.socket;
@@ -159,8 +170,9 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
   }
   private ask(op: number, arg: number, place?: Place): void {
     const { socket } = this;
-    const { broker } = socket.kernel.net;
-    if (broker === null) return this.failed(ENETUNREACH);
+    const { broker, stack } = socket.kernel.net;
+    // It was there when this began, in another sandbox.
+    if (broker === null) return this.failed(stack.isLocal(socket.remoteIp) ? ECONNREFUSED : ENETUNREACH);
     const { family } = socket;
     let flags = kept(socket, SO_REUSEADDR) !== 0 ? WITH_REUSEADDR : 0;
     if (kept(socket, SO_REUSEPORT) !== 0) flags |= WITH_REUSEPORT;
@@ -387,10 +399,16 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
     if (this.full) return -EAGAIN;
     const whole = io.remaining;
     const want = Math.min(whole, scratch.length);
-    const taken = want === 0 ? 0 : io.take(scratch, 0, want);
-    if (taken < 0) {
-      const n = sendTo(this.fd, scratch, 0, 0);
-      return n < 0 ? n : taken;
+    let taken = want === 0 ? 0 : Math.max(0, io.take(scratch, 0, want));
+    if (taken < want) {
+      // Memory ends here. As on Linux the fragment that it ends in is not sent, and what is wrong with the connection comes first.
+      const rest = taken % FRAGMENT;
+      io.rewind(rest);
+      taken -= rest;
+      if (taken === 0) {
+        const n = sendTo(this.fd, scratch, 0, 0);
+        return n < 0 ? n : -EFAULT;
+      }
     }
     let passed = flags & (MSG_DONTROUTE | MSG_MORE);
     // The last byte of the whole is the urgent one.
@@ -493,7 +511,7 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
     this.full = false;
     if (phase === CONNECTED) socket.outsideReset();
     else if (phase >= LISTEN_BINDING) socket.outsideGone();
-    else socket.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
+    else socket.outsideUnbegun();
   }
 }
 
