@@ -31,7 +31,8 @@ enum {
 /* flags of BIND, CONNECT and OPEN */
 enum { BROKER_REUSEADDR = 1, BROKER_REUSEPORT = 2, BROKER_V6ONLY = 4, BROKER_BROADCAST = 8, BROKER_FREEBIND = 16 };
 
-#define BROKER_DATA 256
+/* The longest option is struct group_source_req. */
+#define BROKER_DATA 264
 struct broker_request {
 	uint32_t seq; /* not 0 */
 	uint16_t op, family, type, protocol;

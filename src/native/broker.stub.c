@@ -1106,7 +1106,11 @@ static const struct option options[] = {
 	{ SOL_IP_, 39, SOURCE4 }, /* ADD_SOURCE_MEMBERSHIP */
 	{ SOL_IP_, 40, PLAIN },   /* DROP_SOURCE_MEMBERSHIP */
 	{ SOL_IP_, 42, GROUP_REQUEST }, /* MCAST_JOIN_GROUP */
+	{ SOL_IP_, 43, PLAIN },         /* MCAST_BLOCK_SOURCE */
+	{ SOL_IP_, 44, PLAIN },         /* MCAST_UNBLOCK_SOURCE */
 	{ SOL_IP_, 45, PLAIN },         /* MCAST_LEAVE_GROUP */
+	{ SOL_IP_, 46, GROUP_REQUEST }, /* MCAST_JOIN_SOURCE_GROUP */
+	{ SOL_IP_, 47, PLAIN },         /* MCAST_LEAVE_SOURCE_GROUP */
 	{ SOL_IP_, 49, PLAIN },         /* MULTICAST_ALL */
 	{ SOL_IP_, 50, PLAIN },         /* UNICAST_IF: as BINDTODEVICE */
 	{ SOL_IPV6_, 7, PLAIN },  /* CHECKSUM */
@@ -1121,7 +1125,11 @@ static const struct option options[] = {
 	{ SOL_IPV6_, 26, PLAIN },  /* V6ONLY */
 	{ SOL_IPV6_, 29, PLAIN },  /* MULTICAST_ALL */
 	{ SOL_IPV6_, 42, GROUP_REQUEST }, /* MCAST_JOIN_GROUP */
+	{ SOL_IPV6_, 43, PLAIN },         /* MCAST_BLOCK_SOURCE */
+	{ SOL_IPV6_, 44, PLAIN },         /* MCAST_UNBLOCK_SOURCE */
 	{ SOL_IPV6_, 45, PLAIN },         /* MCAST_LEAVE_GROUP */
+	{ SOL_IPV6_, 46, GROUP_REQUEST }, /* MCAST_JOIN_SOURCE_GROUP */
+	{ SOL_IPV6_, 47, PLAIN },         /* MCAST_LEAVE_SOURCE_GROUP */
 	{ SOL_IPV6_, 49, PLAIN }, /* RECVPKTINFO */
 	{ SOL_IPV6_, 51, PLAIN }, /* RECVHOPLIMIT */
 	{ SOL_IPV6_, 62, PLAIN }, /* DONTFRAG */
@@ -1141,7 +1149,7 @@ static int may_join(const struct broker_request *q, int kind)
 	unsigned at = kind == GROUP_REQUEST ? 8 : 0;
 	memset(&group, 0, sizeof group);
 	if (kind == GROUP_REQUEST) {
-		/* group_req: an index, then a sockaddr_storage. */
+		/* group_req, and group_source_req: an index, then a sockaddr_storage. */
 		union sockaddress address;
 		if (q->length < at + sizeof address)
 			return 0;

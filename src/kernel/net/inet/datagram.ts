@@ -5,7 +5,7 @@
  * somebody speaks to them. Without a network outside nothing of this happens.
  */
 import type { ControlMessage } from "../../../native/datagram.ts";
-import { EAGAIN, EFAULT, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, ENOPROTOOPT } from "../../abi/errno.ts";
+import { EAGAIN, EFAULT, EINVAL, ENETDOWN, ENETUNREACH } from "../../abi/errno.ts";
 import { persistent } from "../../state/registry.ts";
 import type { Task } from "../../task/task.ts";
 import { POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRBAND, POLLWRNORM } from "../../vfs/file.ts";
@@ -29,9 +29,10 @@ import {
 } from "../abi.ts";
 import type { OptionValue } from "../option-value.ts";
 import { type Arrival, OutsideDatagrams } from "../outside/datagrams.ts";
+import { REQUEST_DATA_MAX } from "../outside/protocol.ts";
 import type { ReceiveInfo } from "../socket.ts";
 import { InetSocket } from "./inet-socket.ts";
-import { type Ip, ipFromBytes, ipToBytes } from "./ip.ts";
+import type { Ip } from "./ip.ts";
 
 const IP_HDRINCL = 3;
 const IP_MTU = 14;
@@ -67,15 +68,6 @@ const UNDOES: ReadonlyMap<number, number> = new Map([
   [47, 46],
   [44, 43],
 ]);
-/** struct group_source_req is longer than what the broker takes: its IPv4 forms by the older options. */
-const BY_SOURCE: ReadonlyMap<number, number> = new Map([
-  [43, 38],
-  [44, 37],
-  [46, 39],
-  [47, 40],
-]);
-const GROUP_SOURCE_REQ = 264;
-const DATA_MAX = 256;
 /** Groups that are kept to be joined again, at most; the host's own bounds are lower. */
 const GROUPS_MAX = 256;
 
@@ -150,40 +142,15 @@ export abstract class InetDatagramSocket extends InetSocket {
 
   private setGroup(task: Task, level: number, name: number, value: OptionValue): number {
     if (value.length < 4) return -EINVAL;
-    let data = value.bytes(Math.min(value.length, GROUP_SOURCE_REQ));
+    const data = value.bytes(Math.min(value.length, REQUEST_DATA_MAX));
     if (data === null) return -EFAULT;
-    let option = name;
-    if (data.length > DATA_MAX) {
-      const older = level === SOL_IP ? BY_SOURCE.get(name) : undefined;
-      if (older === undefined) return -ENOPROTOOPT;
-      const short = this.sourceRequest(data);
-      if (typeof short === "number") return short;
-      data = short;
-      option = older;
-    }
     const { life } = this;
-    const bytes = data;
     return life.begin(task, (finish) =>
-      life.option(level, option, bytes, (result) => {
-        if (result === 0) this.keepGroup(level, option, bytes);
+      life.option(level, name, data, (result) => {
+        if (result === 0) this.keepGroup(level, name, data);
         finish(result);
       }),
     );
-  }
-
-  /** struct ip_mreq_source of a group_source_req: its device by an address of that. */
-  private sourceRequest(request: Uint8Array): Uint8Array | number {
-    const index = new DataView(request.buffer).getUint32(0, true);
-    const out = new Uint8Array(12);
-    if (index !== 0) {
-      const device = this.kernel.net.stack.deviceByIndex(index);
-      const own = device?.addresses.find(({ ip }) => typeof ip === "number");
-      if (own === undefined) return -ENODEV;
-      ipToBytes(own.ip, out, 4, 4);
-    }
-    ipToBytes(ipFromBytes(request, 12, 4), out, 0, 4);
-    ipToBytes(ipFromBytes(request, 140, 4), out, 8, 4);
-    return out;
   }
 
   private keepGroup(level: number, name: number, data: Uint8Array): void {

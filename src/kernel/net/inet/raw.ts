@@ -3,7 +3,7 @@
  *
  * Source: icmp(7), raw(7), Linux net/ipv4/ping.c, raw.c, net/ipv6/raw.c. Who may have which is said here, as Linux does: ping
  * sockets by net.ipv4.ping_group_range, raw ones by CAP_NET_RAW; and by the broker, whose rules may not let raw ones be, and
- * whose own groups the host looks at for ping sockets. socket(2) itself waits for that. Also what goes to the own addresses goes by
+ * whose own group the host looks at for ping sockets. socket(2) itself waits for that. Also what goes to the own addresses goes by
  * way of the host, whose kernel answers it. Without a network outside there are none of either kind.
  *
  * Known gaps: IP_HDRINCL needs the broker's leave; filters by program (SO_ATTACH_FILTER) are refused as for any socket.
@@ -73,7 +73,6 @@ const DATAGRAM_MAX = 65535;
 /** Protocols of raw sockets have a byte. */
 const PROTOCOL_MAX = 255;
 const PASSED = MSG_CONFIRM | MSG_DONTROUTE;
-const NO_GROUPS = "1\t0";
 
 export class RawSocket extends InetDatagramSocket {
   constructor(kernel: Kernel, family: number, type: number, protocol: number, flags: number, uid: number) {
@@ -292,9 +291,13 @@ export class RawSocket extends InetDatagramSocket {
   }
 }
 
-/** Is one of the task's groups in net.ipv4.ping_group_range? */
+/**
+ * Is one of the task's groups in net.ipv4.ping_group_range? Where nobody here has set that, the namespace has its own, by
+ * which the host answers the broker.
+ */
 function mayPing(task: Task): boolean {
-  const range = task.container.sysctl("net/ipv4/ping_group_range") ?? NO_GROUPS;
+  const range = task.container.sysctl("net/ipv4/ping_group_range");
+  if (range === undefined) return true;
   const [first, last] = range.trim().split(/\s+/).map(Number);
   const within = (gid: number): boolean => gid >= first! && gid <= last!;
   return within(task.cred.egid) || task.cred.groups.some(within);

@@ -300,8 +300,9 @@ export class UdpSocket extends InetDatagramSocket {
   /** Does what it sends there stay within this kernel? Own addresses are the namespace's, which others may be in. */
   private staysHere(ip: Ip, port: number, from: Ip): boolean {
     if (!this.reachesOut) return true;
-    const own = this.kernel.net.stack.sourceFor(ip);
-    if (!isAny(ip) && !this.kernel.net.stack.isLocal(ip)) return false;
+    const { stack } = this.kernel.net;
+    if (!isAny(ip) && !stack.isLocal(ip)) return false;
+    const own = stack.sourceFor(ip);
     return own !== null && this.receiver(isAny(ip) ? own : ip, port, isAny(from) ? own : from) !== null;
   }
 

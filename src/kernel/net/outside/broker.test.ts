@@ -117,7 +117,7 @@ describe("bytes", () => {
     const bytes = encodeRequest(0xfffffffe, request);
     expect(bytes.length).toBe(59);
     expect(decodeRequest(bytes)).toEqual({ ...request, seq: 0xfffffffe });
-    expect(() => encodeRequest(1, { ...PING, data: new Uint8Array(257) })).toThrow();
+    expect(() => encodeRequest(1, { ...PING, data: new Uint8Array(265) })).toThrow();
   });
   test("IPv4 in an IPv6 socket is mapped, and comes back as IPv4", () => {
     const place = { family: AF_INET6, ip: LOOPBACK4, port: 80, scope: 0 };

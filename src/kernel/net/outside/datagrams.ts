@@ -218,13 +218,14 @@ export class OutsideDatagrams implements HostWatcher {
     const { owner } = this;
     const request: Request = { family: this.family, type: owner.sockType, protocol: owner.protocol, ...what };
     const answered = ({ result, place, fd, flags }: Answer): void => {
+      let problem = result;
       if (fd >= 0) {
         if (this.closed || result < 0) closeFd(fd);
-        else this.adopt(fd, (flags & IS_RELAY) !== 0);
+        else problem = this.adopt(fd, (flags & IS_RELAY) !== 0);
       }
       if (this.closed) return;
       // A socket that was promised and did not come is none.
-      then(result === 0 && this.fd < 0 ? -ENETDOWN : result, place);
+      then(problem === 0 && this.fd < 0 ? -ENETDOWN : problem, place);
     };
     const { broker } = owner.kernel.net;
     if (broker === null) then(-ENETDOWN, null);
@@ -383,17 +384,20 @@ export class OutsideDatagrams implements HostWatcher {
     done();
   }
 
-  private adopt(fd: number, relay: boolean): void {
+  /** Takes a socket over: 0, or -errno, and it is closed. */
+  private adopt(fd: number, relay: boolean): number {
     if (this.fd >= 0) this.drop();
-    if (ofUser(this.owner.ownerUid, fd) < 0) return;
+    const counted = ofUser(this.owner.ownerUid, fd);
+    if (counted < 0) return counted;
     const watched = this.owner.kernel.poller.watch(fd, POLLIN | POLLOUT | EPOLLET, this);
     if (watched < 0) {
       closeOfUser(fd);
-      return;
+      return watched;
     }
     this.fd = fd;
     this.relay = relay;
     this.ready = POLLOUT;
+    return 0;
   }
 
   /** Lets go of the socket outside; another one may follow. */
@@ -431,7 +435,8 @@ export class OutsideDatagrams implements HostWatcher {
     if ((now & POLLIN) !== 0) mask |= POLLIN | POLLRDNORM;
     if ((now & POLLERR) !== 0) mask |= POLLERR;
     if (writable) mask |= POLLOUT | POLLWRNORM | POLLWRBAND;
-    if (mask !== 0) this.owner.waiters.wake(mask);
+    // Several may have come.
+    if (mask !== 0) this.owner.waiters.wake(mask, Number.POSITIVE_INFINITY);
   }
 
   /** POLLIN, POLLOUT and POLLERR: as remembered, and where something is said to be there, as the host says. */

@@ -34,7 +34,8 @@ export const IS_RELAY = 2;
 
 export const PLACE_SIZE = 24;
 const REQUEST_SIZE = 56;
-const REQUEST_DATA_MAX = 256;
+/** The longest option that is set (struct group_source_req). */
+export const REQUEST_DATA_MAX = 264;
 const ANSWER_SIZE = 48;
 const ANSWER_DATA_MAX = 32 << 10;
 export const ANSWER_MAX = ANSWER_SIZE + ANSWER_DATA_MAX;
