@@ -1,7 +1,7 @@
 /**
  * The sockets of a kernel, for those who list them: /proc/net and NETLINK_SOCK_DIAG.
  *
- * TCP and UDP sockets are found by their ports, connections that nobody has accepted yet among them; others through the
+ * Internet sockets are found by their ports, connections that nobody has accepted yet among them; others through the
  * descriptors of all processes. Gap: of those what is only in flight (SCM_RIGHTS) is not found.
  */
 import type { Kernel } from "../kernel.ts";
@@ -14,7 +14,7 @@ import {
   SO_BINDTOIFINDEX,
   SOCK_RAW,
 } from "./abi.ts";
-import { InetSocket } from "./inet/inet-socket.ts";
+import type { InetSocket } from "./inet/inet-socket.ts";
 import { kept } from "./options.ts";
 import { Socket } from "./socket.ts";
 import { LISTENING, UnixSocket } from "./unix/unix-socket.ts";
@@ -48,9 +48,7 @@ export function inetSockets(kernel: Kernel, kind: InetKind): Iterable<InetSocket
     case "udplite":
       return net.udpLitePorts.all();
     default:
-      return [...openSockets(kernel)].filter(
-        (socket): socket is InetSocket => socket instanceof InetSocket && kindOf(socket) === kind,
-      );
+      return [...net.rawSockets.all()].filter((socket) => kindOf(socket) === kind);
   }
 }
 

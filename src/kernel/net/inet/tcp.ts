@@ -879,6 +879,11 @@ export class TcpSocket extends InetSocket {
     return this.outside?.connected ? this.outside.queued : this.received.bytes;
   }
 
+  /** Bytes that have not arrived: in here all have. */
+  get unsent(): number {
+    return this.outside?.connected ? Math.max(0, this.outside.ioctl(SIOCOUTQ)) : 0;
+  }
+
   override tcpInfo(): Uint8Array {
     const view = new DataView(new ArrayBuffer(248));
     view.setUint8(0, this.tcpState);
