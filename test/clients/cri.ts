@@ -143,7 +143,7 @@ const tests: Test<Node>[] = [
           expect.fits(
             "both addresses, as the server has them",
             got,
-            new RegExp(`${to}:${port} +${asker}:\\d+ +(ESTABLISHED|CLOSE_WAIT)`),
+            new RegExp(`${to}:${port} +(::ffff:)?${asker}:\\d+ +(ESTABLISHED|CLOSE_WAIT)`),
           );
         }
         expect.fits("its device", await client.sh("ip -4 -o addr show eth0"), new RegExp(`inet ${from}/24 `));
