@@ -13,5 +13,7 @@ import { networkRuleCases } from "./network/rules.ts";
 
 export const networkGroup = (filters: readonly string[]): Group => ({
   name: "network",
-  cases: [conformanceCases, networkLookCases, networkProgramCases, networkRuleCases, networkFaultCases].flatMap((cases) => cases(filters)),
+  cases: [conformanceCases, networkLookCases, networkProgramCases, networkRuleCases, networkFaultCases].flatMap(
+    (cases) => cases(filters),
+  ),
 });

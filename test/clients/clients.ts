@@ -11,7 +11,15 @@ import { podmanCases } from "./podman.ts";
 import { podmanCheckpointCases } from "./podman-checkpoint.ts";
 import { podmanPodCases } from "./podman-pods.ts";
 
-const clients = [containerdCases, criCases, dockerCases, dockerNetworkCases, podmanCases, podmanCheckpointCases, podmanPodCases];
+const clients = [
+  containerdCases,
+  criCases,
+  dockerCases,
+  dockerNetworkCases,
+  podmanCases,
+  podmanCheckpointCases,
+  podmanPodCases,
+];
 
 /** In turns, so that the clients run beside one another: the tests of one of them wait for each other. */
 function interleave(lists: Case[][]): Case[] {

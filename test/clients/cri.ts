@@ -122,6 +122,40 @@ const tests: Test<Node>[] = [
       }),
   ],
   [
+    "pods-and-the-node-talk",
+    async (node, expect) => {
+      const here = await node.runPod({ hostname: "here" });
+      const there = await node.runPod({ hostname: "there" });
+      try {
+        const address = async (pod: Pod): Promise<string> => (await pod.status()).network?.ip ?? "";
+        const [server, client] = [await there.script("server", WAITING), await here.script("client", WAITING)];
+        const [to, from] = [await address(there), await address(here)];
+        const listening = (port: number) => async (): Promise<boolean> =>
+          new RegExp(`:${port} .*LISTEN`).test(await server.sh("netstat -ltn"));
+        for (const [port, ask] of [
+          [7001, async () => client.sh(`nc -w 5 ${to} 7001 </dev/null`)],
+          [7002, async () => (await node.arena.run(["busybox", "nc", "-w", "5", to, "7002"])).stdout],
+        ] as const) {
+          await server.background(`nc -l -p ${port} -e sh -c 'netstat -tn | grep :${port}'`);
+          await expect.eventually(`a server at ${port}`, listening(port));
+          const got = await ask();
+          const asker = port === 7001 ? from : "10\\.89\\.0\\.1";
+          expect.fits(
+            "both addresses, as the server has them",
+            got,
+            new RegExp(`${to}:${port} +(::ffff:)?${asker}:\\d+ +(ESTABLISHED|CLOSE_WAIT)`),
+          );
+        }
+        expect.fits("its device", await client.sh("ip -4 -o addr show eth0"), new RegExp(`inet ${from}/24 `));
+        expect.fits("a ping", await client.sh(`ping -c 1 -W 3 ${to}`), /1 packets received/);
+        expect.fits("a port without a server", (await client.exec(["nc", "-w", "5", to, "7003"])).stderr, /refused/);
+      } finally {
+        await node.removePod(here);
+        await node.removePod(there);
+      }
+    },
+  ],
+  [
     "volumes",
     (node, expect) =>
       node.inPod({}, async (pod) => {

@@ -75,14 +75,23 @@ const tests: ClientTest<Docker>[] = [
     d.expect("published", await fetched(d, "http://127.0.0.1:8080/"), ip);
     d.expect("published, by the bridge's address", await fetched(d, `http://${GATEWAY}:8080/`), ip);
     await d.prints(
-      ["--network", "container:web", "busybox", "sh", "-c", "ip route; ip -4 -o addr show eth0; ping -c 1 10.78.0.1 | tail -2"],
+      [
+        "--network",
+        "container:web",
+        "busybox",
+        "sh",
+        "-c",
+        "ip route; ip -4 -o addr show eth0; ping -c 1 10.78.0.1 | tail -2",
+      ],
       new RegExp(`^default via ${GATEWAY} dev eth0[\\s\\S]*inet ${ip}/24[\\s\\S]*1 packets received`),
     );
     await d.prints(["debian", ...get(`http://${ip}/`)], ip);
     await d.prints(["debian", ...get(`http://${GATEWAY}:8080/`)], ip);
-    const echo = "import socket\ns=socket.socket(type=socket.SOCK_DGRAM); s.bind(('0.0.0.0',90))\nwhile True:\n b,a=s.recvfrom(999); s.sendto(b.upper(),a)";
+    const echo =
+      "import socket\ns=socket.socket(type=socket.SOCK_DGRAM); s.bind(('0.0.0.0',90))\nwhile True:\n b,a=s.recvfrom(999); s.sendto(b.upper(),a)";
     await d.does(["run", "-d", "--name", "echo", "-p", "9090:90/udp", "debian", "python3", "-c", echo]);
-    const ask = "import socket\ns=socket.socket(type=socket.SOCK_DGRAM); s.settimeout(1)\nfor i in range(15):\n s.sendto(b'abc',('127.0.0.1',9090))\n try: print(s.recv(9).decode()); break\n except OSError: pass";
+    const ask =
+      "import socket\ns=socket.socket(type=socket.SOCK_DGRAM); s.settimeout(1)\nfor i in range(15):\n s.sendto(b'abc',('127.0.0.1',9090))\n try: print(s.recv(9).decode()); break\n except OSError: pass";
     d.expect("published UDP", (await d.arena.run(["/usr/bin/python3", "-c", ask])).stdout, "ABC\n");
   }),
   dockerTest("a network of a user: names by Docker's DNS", async (d) => {
@@ -97,9 +106,14 @@ const tests: ClientTest<Docker>[] = [
         const got = await d.does(["exec", "second", ...get(`http://${name}/`)]);
         d.expect(`${name} asked by its name`, got, ip);
       }
-      d.expect("nobody's name", await d.does(["exec", "first", ...get("http://nobody/")]), /Name or service not known|name resolution/);
+      d.expect(
+        "nobody's name",
+        await d.does(["exec", "first", ...get("http://nobody/")]),
+        /Name or service not known|name resolution/,
+      );
       // Over TCP, too: Docker's resolver is a rule of the namespace.
-      const tcp = "import socket,struct\nq=b'\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x05first\\0\\0\\x01\\0\\x01'\ns=socket.create_connection(('127.0.0.11',53),5); s.sendall(struct.pack('>H',len(q))+q); print(socket.inet_ntoa(s.recv(512)[-4:]))";
+      const tcp =
+        "import socket,struct\nq=b'\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x05first\\0\\0\\x01\\0\\x01'\ns=socket.create_connection(('127.0.0.11',53),5); s.sendall(struct.pack('>H',len(q))+q); print(socket.inet_ntoa(s.recv(512)[-4:]))";
       await d.prints(["--network", "ours", "debian", "python3", "-c", tcp], ip);
     } finally {
       await d.run(["rm", "-f", "first", "second"]);
@@ -111,9 +125,15 @@ const tests: ClientTest<Docker>[] = [
     await d.prints(["--network", "none", "debian", ...get(`http://${GATEWAY}/`)], /unreachable/);
     await web(d, "web");
     const ip = await address(d, "web");
-    await d.prints(["--network", "host", "busybox", "ip", "-4", "-o", "addr", "show", "docker0"], new RegExp(`inet ${GATEWAY}/24`));
+    await d.prints(
+      ["--network", "host", "busybox", "ip", "-4", "-o", "addr", "show", "docker0"],
+      new RegExp(`inet ${GATEWAY}/24`),
+    );
     await d.prints(["--network", "host", "debian", ...get(`http://${ip}/`)], ip);
-    await d.prints(["--network", "container:web", "busybox", "ip", "-4", "-o", "addr", "show", "eth0"], new RegExp(`inet ${ip}/24`));
+    await d.prints(
+      ["--network", "container:web", "busybox", "ip", "-4", "-o", "addr", "show", "eth0"],
+      new RegExp(`inet ${ip}/24`),
+    );
     await d.prints(["--network", "container:web", "debian", ...get(`http://${ip}/`)], ip);
     await d.does(["run", "-d", "--name", "hosts", "--network", "host", ...serving(8888)]);
     d.expect("a server in the host's network", await fetched(d, `http://${GATEWAY}:8888/`), GATEWAY);

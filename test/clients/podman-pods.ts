@@ -5,7 +5,6 @@
  * RUNTS_CRI_RUNTIME=runc runs the same with another runtime.
  *
  * Contract: row 17, 3.1-podman.
- * Gap: what a pod publishes to the outside needs a network beyond the sandbox's own.
  */
 import { mkdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -37,7 +36,7 @@ function removeCgroup(path: string): void {
 
 class PodmanPods extends Podman {
   override readonly own = new RegExp(
-    `^mount \\S+/root/overlay \\(|^cgroup ${UNTENDED}/runts-podman-pods-\\w+/[0-9a-f]{64}$`,
+    `^mount (\\S+/root/overlay|/run/netns) \\(|^cgroup ${UNTENDED}/runts-podman-pods-\\w+/[0-9a-f]{64}$`,
   );
   /** Ids of pods below PARENT. */
   readonly played: string[] = [];
@@ -78,7 +77,8 @@ class PodmanPods extends Podman {
   }
 
   createPod(name: string, ...flags: string[]) {
-    const usual = ["--cgroup-parent", `/${this.arena.cgroup}`, "--network", "none"];
+    const network = flags.includes("--network") ? [] : ["--network", "none"];
+    const usual = ["--cgroup-parent", `/${this.arena.cgroup}`, ...network];
     return this.podman("pod", "create", "--name", name, ...usual, ...flags);
   }
   /** Runs a script in a pod, in the background. */
@@ -260,6 +260,28 @@ const tests: Test<PodmanPods>[] = [
     },
   ],
   [
+    "bridge-and-published-ports",
+    async (p, expect) => {
+      expect.result("pod create", await p.createPod("pod", "--network", "podman", "--publish", "8080:7001"));
+      await p.script(expect, "pod", "server", "while :; do echo hello | nc -l -p 7001; done");
+      await p.script(expect, "pod", "client", WAITING);
+      const infra = await p.podman("pod", "inspect", "--format", "{{.InfraContainerID}}", "pod");
+      const ip = await p.inspect(infra.stdout.trim(), "{{.NetworkSettings.Networks.podman.IPAddress}}");
+      expect.fits("its address", ip, /^10\.88\.0\.\d+$/);
+      expect.fits("its device", await p.sh("client", "ip -4 -o addr show eth0"), new RegExp(`inet ${ip}/16 `));
+      const from = async (...words: string[]): Promise<string> =>
+        (await p.arena.run(["busybox", "nc", "-w", "3", ...words])).stdout;
+      await expect.eventually("by its address", async () => (await from(ip, "7001")) === "hello\n");
+      await expect.eventually("by the published port", async () => (await from("10.88.0.1", "8080")) === "hello\n");
+      await expect.eventually(
+        "within the pod",
+        async () => (await p.sh("client", `nc -w 3 ${ip} 7001 </dev/null`)) === "hello\n",
+      );
+      expect.fits("the bridge", await p.sh("client", "ping -c 1 -W 3 10.88.0.1"), /1 packets received/);
+      await p.removePod(expect, "pod");
+    },
+  ],
+  [
     "kube-play",
     async (p, expect) => {
       const volume = join(p.arena.dir, "kube");
@@ -297,7 +319,7 @@ export const podmanPodCases = (filters: readonly string[]): Case[] =>
     clientCases(
       {
         name: "podman-pods",
-        needs: ["podman", "conmon", "catatonit", ...rootfsPackages],
+        needs: ["podman", "conmon", "catatonit", "containernetworking-plugins", "iptables", ...rootfsPackages],
         make: (arena) => new PodmanPods(arena, platform),
         tests: tests.map(([name, run]) => asTest([`${name}@${platform}`, run])),
       },

@@ -24,7 +24,11 @@ import { TerminalProgram } from "./terminal.ts";
 const image = "localhost/busybox:test";
 const debian = "localhost/debian:test";
 
-const config = (readsJson: boolean): string => `
+const config = (readsJson: boolean, dir: string): string => `
+[network]
+network_backend = "cni"
+cni_plugin_dirs = ["/usr/lib/cni"]
+network_config_dir = "${dir}/cni"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -56,8 +60,8 @@ export class Podman implements Client {
     const { dir } = this.arena;
     // Users of a container walk through it to what is mounted from below.
     chmodSync(dir, 0o755);
-    writeFileSync(join(dir, "containers.conf"), config(true));
-    writeFileSync(join(dir, "no-json.conf"), config(false));
+    writeFileSync(join(dir, "containers.conf"), config(true, dir));
+    writeFileSync(join(dir, "no-json.conf"), config(false, dir));
     await this.import(await busyboxRootfs(join(dir, "busybox")), image);
     // What Podman makes once: locks, its conmons' cgroup.
     const first = await this.run([], image, "true");

@@ -24,7 +24,11 @@ function nameBytes(name: string): Buffer {
 function addressBytes(text: string): Buffer {
   if (text.includes(".")) return Buffer.from(text.split(".").map(Number));
   const [head = "", tail = ""] = text.split("::");
-  const words = (part: string): number[] => part.split(":").filter(Boolean).map((word) => Number.parseInt(word, 16));
+  const words = (part: string): number[] =>
+    part
+      .split(":")
+      .filter(Boolean)
+      .map((word) => Number.parseInt(word, 16));
   const [first, last] = [words(head), words(tail)];
   const all = [...first, ...new Array(8 - first.length - last.length).fill(0), ...last];
   return Buffer.from(all.flatMap((word) => [word >> 8, word & 255]));

@@ -92,7 +92,11 @@ const scenarios: Scenario[] = [
       await same(wire, place, expect, ["sort", "/proc/net/if_inet6"]);
       await same(wire, place, expect, ["cat", "/proc/net/dev"], counters);
       // Gap: Linux has more rows of lo (local addresses, a route that refuses the rest).
-      await same(wire, place, expect, ["sh", "-c", "awk '$10 == \"eth0\" {print $1, $2, $5, $6}' /proc/net/ipv6_route | sort"]);
+      await same(wire, place, expect, [
+        "sh",
+        "-c",
+        "awk '$10 == \"eth0\" {print $1, $2, $5, $6}' /proc/net/ipv6_route | sort",
+      ]);
     },
   },
   {
@@ -116,11 +120,19 @@ print("counters move", after[8] - before[8] > 400000, after[9] > before[9])
 import subprocess
 print(subprocess.run("ss -H -tln | awk '{print $1, $4}' | sort", shell=True, capture_output=True, text=True).stdout, end="")
 `;
-      const sink = wire.start("peer", [PYTHON, "-c", "import socket\nk, a = socket.create_server(('0.0.0.0', 9103)).accept()\nprint(a[0], flush=True)\nwhile k.recv(65536): pass"]);
+      const sink = wire.start("peer", [
+        PYTHON,
+        "-c",
+        "import socket\nk, a = socket.create_server(('0.0.0.0', 9103)).accept()\nprint(a[0], flush=True)\nwhile k.recv(65536): pass",
+      ]);
       await wire.listening(9103, "peer", sink);
       const running = place.start([PYTHON, wire.file("sockets.py", script)]);
       await wire.listening(9100, "guest", running);
-      const asks = wire.start("peer", [PYTHON, "-c", `import socket, time\ns = socket.create_connection(("${GUEST.v4}", 9100))\ntime.sleep(0.3)\ns.sendall(b"k")\ns.recv(1)`]);
+      const asks = wire.start("peer", [
+        PYTHON,
+        "-c",
+        `import socket, time\ns = socket.create_connection(("${GUEST.v4}", 9100))\ntime.sleep(0.3)\ns.sendall(b"k")\ns.recv(1)`,
+      ]);
       const done = await running.end();
       expect.result("what is there", done, {
         stdout: [

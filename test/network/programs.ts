@@ -12,7 +12,12 @@ const LARGE_MIB = full ? 1024 : 256;
 const CLIENTS = 500;
 
 const resolver = async (wire: Wire, names: string): Promise<Running> => {
-  const dns = wire.start("peer", [process.execPath, join(import.meta.dir, "dns.ts"), PEER.v4, wire.file("names", names)]);
+  const dns = wire.start("peer", [
+    process.execPath,
+    join(import.meta.dir, "dns.ts"),
+    PEER.v4,
+    wire.file("names", names),
+  ]);
   await dns.until(/^ready$/m);
   return dns;
 };
@@ -72,26 +77,58 @@ const scenarios: Scenario[] = [
       const proxied = await wire.run("peer", curl(`http://${GUEST.v4}/back`));
       expect.result("from a server behind it", proxied, { stdout: "from behind\n" });
       await behind.kill();
-      expect.fits("who asked the one behind", behind.stderr, new RegExp(`^${GUEST.v4.replaceAll(".", "\\.")} - - `, "m"));
-      const at = performance.now();
-      await Promise.all(Array.from({ length: 8 }, () => wire.run("third", curl(`http://${GUEST.v4}/large`, "-o", "/dev/null"))));
-      expect.that("eight at once", performance.now() - at < 20_000);
+      expect.fits(
+        "who asked the one behind",
+        behind.stderr,
+        new RegExp(`^${GUEST.v4.replaceAll(".", "\\.")} - - `, "m"),
+      );
+      const sizes = Array.from({ length: 8 }, () =>
+        wire.run("third", curl(`http://${GUEST.v4}/large`, "-o", "/dev/null", "-w", "%{size_download}")),
+      );
+      for (const got of await Promise.all(sizes)) expect.result("one of eight at once", got, { stdout: `${3 * MIB}` });
     },
   },
   {
     name: "redis",
     needs: ["redis-server"],
     async run(wire, place, expect) {
-      const words = ["--port", "6379", "--bind", "0.0.0.0", "-::", "--protected-mode", "no", "--save", "", "--dir", "/tmp"];
+      const words = [
+        "--port",
+        "6379",
+        "--bind",
+        "0.0.0.0",
+        "-::",
+        "--protected-mode",
+        "no",
+        "--save",
+        "",
+        "--dir",
+        "/tmp",
+      ];
       await server(wire, place, 6379, ["redis-server", ...words]);
       const cli = (...more: string[]) => wire.run("peer", ["redis-cli", "-h", GUEST.v4, ...more]);
       expect.result("set", await cli("set", "key", "value"), { stdout: "OK\n" });
       expect.result("get", await wire.run("third", ["redis-cli", "-h", GUEST.v6, "get", "key"]), { stdout: "value\n" });
       const clients = await cli("client", "list");
       expect.fits("the client's address", clients.stdout, /addr=10\.77\.0\.1:\d+ laddr=10\.77\.0\.2:6379/);
-      const bench = ["redis-benchmark", "-h", GUEST.v4, "-n", "4000", "-c", "50", "-P", "4", "-q", "-t", "set,get,lpush"];
+      const bench = [
+        "redis-benchmark",
+        "-h",
+        GUEST.v4,
+        "-n",
+        "4000",
+        "-c",
+        "50",
+        "-P",
+        "4",
+        "-q",
+        "-t",
+        "set,get,lpush",
+      ];
       const done = await wire.run("peer", bench, { timeoutMs: 40_000 });
-      expect.result("redis-benchmark", done, { stdout: /GET: [\d.]+ requests per second[\s\S]*LPUSH: [\d.]+ requests/ });
+      expect.result("redis-benchmark", done, {
+        stdout: /GET: [\d.]+ requests per second[\s\S]*LPUSH: [\d.]+ requests/,
+      });
     },
   },
   {
@@ -100,7 +137,14 @@ const scenarios: Scenario[] = [
     async run(wire, place, expect) {
       mkdirSync(join(wire.dir, "files"));
       wire.file("files/one", "one\n");
-      const running = await server(wire, place, 8000, [PYTHON, "-m", "http.server", "8000", "--directory", join(wire.dir, "files")]);
+      const running = await server(wire, place, 8000, [
+        PYTHON,
+        "-m",
+        "http.server",
+        "8000",
+        "--directory",
+        join(wire.dir, "files"),
+      ]);
       expect.result("curl", await wire.run("peer", curl(`http://${GUEST.v4}:8000/one`)), { stdout: "one\n" });
       const refused = await wire.run("peer", curl(`http://${GUEST.v4}:8001/`));
       expect.result("another port", refused, { status: 7, stderr: /refused|Failed to connect/i });
@@ -125,7 +169,9 @@ const scenarios: Scenario[] = [
       const outside = wire.start("peer", [PYTHON, wire.file("echo.py", asyncioServer)]);
       await wire.listening(8100, "peer", outside);
       const clients = [PYTHON, wire.file("clients.py", asyncioClients), PEER.v4, "8100", `${CLIENTS}`];
-      expect.result("500 connections out", await place.run(clients, { timeoutMs: 60_000 }), { stdout: `${CLIENTS} right\n` });
+      expect.result("500 connections out", await place.run(clients, { timeoutMs: 60_000 }), {
+        stdout: `${CLIENTS} right\n`,
+      });
     },
   },
   {
@@ -133,11 +179,16 @@ const scenarios: Scenario[] = [
     needs: ["nodejs", "curl"],
     async run(wire, place, expect) {
       await server(wire, place, 8204, ["node", wire.file("server.cjs", nodeServer)]);
-      const one = await wire.run("peer", curl("--data-binary", `@${wire.file("posted", "x".repeat(200_000))}`, `http://${GUEST.v4}:8203/`));
+      const one = await wire.run(
+        "peer",
+        curl("--data-binary", `@${wire.file("posted", "x".repeat(200_000))}`, `http://${GUEST.v4}:8203/`),
+      );
       expect.result("a post", one, { stdout: "POST 200000 from ::ffff:10.77.0.1\n" });
       const client = wire.file("client.cjs", nodeClient);
       const two = await wire.run("peer", ["node", client, GUEST.v4]);
-      expect.result("streams of HTTP/2, messages of a websocket", two, { stdout: "http2 40 right\nwebsocket 100 right\n" });
+      expect.result("streams of HTTP/2, messages of a websocket", two, {
+        stdout: "http2 40 right\nwebsocket 100 right\n",
+      });
     },
   },
   {
@@ -179,7 +230,9 @@ const scenarios: Scenario[] = [
       const outside = wire.start("peer", [PYTHON, wire.file("large.py", largeServer), `${LARGE_MIB}`]);
       await outside.until(/^ready$/m);
       const script = `wget -q -O - http://${PEER.v4}:8400/large | sha256sum`;
-      const done = await place.run(["/bin/bash", "-o", "pipefail", "-c", script], { timeoutMs: full ? 300_000 : 120_000 });
+      const done = await place.run(["/bin/bash", "-o", "pipefail", "-c", script], {
+        timeoutMs: full ? 300_000 : 120_000,
+      });
       expect.result(`${LARGE_MIB} MiB`, done, { stdout: `${largeSum()}  -\n` });
     },
   },
@@ -193,7 +246,7 @@ const scenarios: Scenario[] = [
       const file = wire.file("make.py", make);
       const script = `${PYTHON} ${file} | curl -sS --max-time 110 -T - http://${PEER.v4}:8400/`;
       const done = await place.run(["/bin/bash", "-o", "pipefail", "-c", script], { timeoutMs: 120_000 });
-      expect.result("what has arrived", done, { stdout: new RegExp(`^\\d+ `) });
+      expect.result("what has arrived", done, { stdout: /^\d+ / });
     },
   },
   {
@@ -249,8 +302,12 @@ print(len(socket.getaddrinfo("many.test", 80, socket.AF_INET, socket.SOCK_STREAM
     needs: ["iputils-ping"],
     async run(wire, place, expect) {
       const ping = ["ping", "-n", "-c", "3", "-i", "0.2", "-W", "2"];
-      expect.result("IPv4", await place.run([...ping, PEER.v4]), { stdout: /3 packets transmitted, 3 received, 0% packet loss/ });
-      expect.result("IPv6", await place.run([...ping, PEER.v6]), { stdout: /3 packets transmitted, 3 received, 0% packet loss/ });
+      expect.result("IPv4", await place.run([...ping, PEER.v4]), {
+        stdout: /3 packets transmitted, 3 received, 0% packet loss/,
+      });
+      expect.result("IPv6", await place.run([...ping, PEER.v6]), {
+        stdout: /3 packets transmitted, 3 received, 0% packet loss/,
+      });
       const lost = await place.run(["ping", "-n", "-c", "1", "-W", "1", "10.98.0.1"]);
       expect.result("nobody answers", lost, { status: 1, stdout: /1 packets transmitted, 0 received/ });
       expect.result("from outside", await wire.run("peer", [...ping, GUEST.v4]), { stdout: / 3 received/ });

@@ -76,20 +76,45 @@ const table: Rule[] = [
   {
     name: "all",
     egress: "all",
-    allowed: [tcp(PEER.v4), tcp(PEER.v6), tcp(THIRD.v4), udp(PEER.v4), udp(PEER.v6), tcp("web.test"), `mapped,${PEER.v4},${OPEN}`],
+    allowed: [
+      tcp(PEER.v4),
+      tcp(PEER.v6),
+      tcp(THIRD.v4),
+      udp(PEER.v4),
+      udp(PEER.v6),
+      tcp("web.test"),
+      `mapped,${PEER.v4},${OPEN}`,
+    ],
     refused: [],
   },
   {
     name: "nothing",
     egress: "",
     allowed: [],
-    refused: [tcp(PEER.v4), tcp(PEER.v6), udp(PEER.v4), `udpc,${PEER.v4},${OPEN}`, `mapped,${PEER.v4},${OPEN}`, `fastopen,${PEER.v4},${OPEN}`, tcp(METADATA)],
+    refused: [
+      tcp(PEER.v4),
+      tcp(PEER.v6),
+      udp(PEER.v4),
+      `udpc,${PEER.v4},${OPEN}`,
+      `mapped,${PEER.v4},${OPEN}`,
+      `fastopen,${PEER.v4},${OPEN}`,
+      tcp(METADATA),
+    ],
   },
   {
     name: "address-and-port",
     egress: `${PEER.v4}:${OPEN}`,
     allowed: [tcp(PEER.v4), udp(PEER.v4), `mapped,${PEER.v4},${OPEN}`],
-    refused: [tcp(PEER.v4, OTHER), udp(PEER.v4, OTHER), tcp(THIRD.v4), tcp(PEER.v6), `mapped,${THIRD.v4},${OPEN}`, `mapped,${PEER.v4},${OTHER}`, `fastopen,${THIRD.v4},${OPEN}`, `raw,${PEER.v4},0`],
+    refused: [
+      tcp(PEER.v4, OTHER),
+      udp(PEER.v4, OTHER),
+      tcp(THIRD.v4),
+      tcp(PEER.v6),
+      `mapped,${THIRD.v4},${OPEN}`,
+      `mapped,${PEER.v4},${OTHER}`,
+      `fastopen,${THIRD.v4},${OPEN}`,
+      `raw,${PEER.v4},0`,
+    ],
   },
   {
     name: "tcp-only",
@@ -114,7 +139,14 @@ const table: Rule[] = [
     egress: `all,!${THIRD.v4}`,
     deny: `10.77.0.0/24:${OTHER}`,
     allowed: [tcp(PEER.v4), tcp(PEER.v6, OTHER)],
-    refused: [tcp(THIRD.v4), udp(THIRD.v4), tcp(PEER.v4, OTHER), `mapped,${THIRD.v4},${OPEN}`, `mapped,${PEER.v4},${OTHER}`, tcp(METADATA)],
+    refused: [
+      tcp(THIRD.v4),
+      udp(THIRD.v4),
+      tcp(PEER.v4, OTHER),
+      `mapped,${THIRD.v4},${OPEN}`,
+      `mapped,${PEER.v4},${OTHER}`,
+      tcp(METADATA),
+    ],
   },
   {
     name: "names",
@@ -159,12 +191,15 @@ async function outside(wire: Wire): Promise<void> {
 
 function judge(expect: Expect, stdout: string, rule: Rule): void {
   const lines = new Map(stdout.split("\n").map((line) => [line.split(" ").slice(0, 3).join(","), line.split(" ")[3]]));
-  for (const each of rule.allowed) expect.equal(`${each} with ${JSON.stringify(rule.egress)}`, lines.get(each), "reached");
+  for (const each of rule.allowed)
+    expect.equal(`${each} with ${JSON.stringify(rule.egress)}`, lines.get(each), "reached");
   for (const each of rule.refused)
     expect.fits(
       `${each} with ${JSON.stringify(rule.egress)}`,
       lines.get(each) ?? "not tried",
-      each.startsWith("udp,") ? /^E(ACCES|CONNREFUSED)$/ : /^E(CONNREFUSED|ACCES|PERM|OPNOTSUPP|NOTSUP|HOSTUNREACH|NETUNREACH)$/,
+      each.startsWith("udp,")
+        ? /^E(ACCES|CONNREFUSED)$/
+        : /^E(CONNREFUSED|ACCES|PERM|OPNOTSUPP|NOTSUP|HOSTUNREACH|NETUNREACH)$/,
     );
 }
 
@@ -246,7 +281,16 @@ threading.Thread(target=echo, daemon=True).start()
 http.server.test(HandlerClass=http.server.SimpleHTTPRequestHandler, ServerClass=http.server.ThreadingHTTPServer, port=80, bind="0.0.0.0")
 `;
       const flags = ["--publish", "8080:80", "--publish", `${GUEST.v4}:9090:90/udp`];
-      const command = [executable(), "--platform", place.platform, "do", ...flags, "--", PYTHON, wire.file("server.py", server)];
+      const command = [
+        executable(),
+        "--platform",
+        place.platform,
+        "do",
+        ...flags,
+        "--",
+        PYTHON,
+        wire.file("server.py", server),
+      ];
       const running = wire.start("guest", command);
       await wire.listening(8080, "guest", running);
       const curl = ["curl", "-sS", "--max-time", "10", "-o", "/dev/null", "-w", "%{http_code}\n"];

@@ -11,8 +11,16 @@
  * A namespace lives as long as its keeper, a shell that reads from the tests: it ends with them, however they end, and
  * devices, addresses and routes with it. close() says what is still there of what was started.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { describe } from "../clients/arena.ts";
 import { cleanEnv, killGroup, type Result, type RunOptions, run } from "../harness/process.ts";
@@ -147,6 +155,8 @@ export interface PlaceOptions {
   input?: "pipe";
   annotations?: Record<string, string>;
   capabilities?: readonly string[];
+  /** A root of its own with the host's directories in it: not every runtime takes the host's root itself. */
+  ownRoot?: boolean;
 }
 
 class Host {
@@ -211,7 +221,7 @@ export class Wire {
   readonly guest: Host;
   readonly third: Host;
   private readonly started: Running[] = [];
-  private readonly containers: string[] = [];
+  private readonly containers: { id: string; prefix: readonly string[] }[] = [];
   private readonly namespaces: string[];
   private made = 0;
 
@@ -227,7 +237,8 @@ export class Wire {
 
   static async open(): Promise<Wire> {
     if (!isRoot) throw new Error("network namespaces need root");
-    const dir = mkdtempSync(join(tmpdir(), "runts-network-"));
+    // Not below /tmp: a container has one of its own over the same root, and some runtimes would not find it any more.
+    const dir = mkdtempSync("/var/tmp/runts-network-");
     mkdirSync(join(dir, "etc"));
     mkdirSync(join(dir, "home"), { mode: 0o700 });
     const names = Object.entries(ADDRESS).map(([name, { v4, v6 }]) => `${v4} ${name}\n${v6} ${name}\n`);
@@ -337,8 +348,8 @@ export class Wire {
         run: (command, options) => start(command, options).end(options?.timeoutMs),
       };
     }
-    const start = (command: readonly string[], options: PlaceOptions = {}) =>
-      this.container(platform, command, options);
+    const prefix = [executable(), "--root", this.state, "--platform", platform, "--log", join(this.dir, "log")];
+    const start = (command: readonly string[], options: PlaceOptions = {}) => this.container(prefix, command, options);
     return {
       name: platform,
       platform,
@@ -349,7 +360,7 @@ export class Wire {
 
   /** The place's last container, to be looked at from outside. */
   get lastContainer(): string {
-    return this.containers.at(-1) ?? "";
+    return this.containers.at(-1)?.id ?? "";
   }
   get state(): string {
     return join(this.dir, "state");
@@ -358,11 +369,24 @@ export class Wire {
     const command = [executable(), "--root", this.state, "--platform", platform, ...words];
     return run(command, { timeoutMs: limitMs, cwd: "/", ...options });
   }
-  private container(platform: string, command: readonly string[], options: PlaceOptions): Running {
+  /** A container in the namespace of `guest`, by any runtime that is called with these words first. */
+  container(prefix: readonly string[], command: readonly string[], options: PlaceOptions = {}): Running {
     const id = `n${basename(this.dir).slice(-6)}-${++this.made}`;
     const bundle = join(this.dir, id);
     mkdirSync(bundle);
     const capabilities = options.capabilities ?? CAPABILITIES;
+    const bind = (destination: string, source: string, how: string) => ({
+      destination,
+      type: "bind",
+      source,
+      options: ["rbind", how],
+    });
+    const parts = options.ownRoot ? ["/usr", "/etc", "/var"].map((path) => bind(path, path, "ro")) : [];
+    if (options.ownRoot) {
+      const names = ["proc", "dev", "run", "tmp", "sys", "usr", "etc", "var"];
+      for (const name of names) mkdirSync(join(bundle, "rootfs", name), { recursive: true });
+      for (const name of ["bin", "sbin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(bundle, "rootfs", name));
+    }
     const config = {
       ociVersion: "1.0.2",
       process: {
@@ -374,20 +398,18 @@ export class Wire {
         capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
         rlimits: [{ type: "RLIMIT_NOFILE", soft: 20_000, hard: 20_000 }],
       },
-      root: { path: "/", readonly: true },
+      root: { path: options.ownRoot ? "rootfs" : "/", readonly: true },
       hostname: "guest",
       mounts: [
+        ...parts,
         { destination: "/proc", type: "proc", source: "proc" },
         { destination: "/dev", type: "tmpfs", source: "tmpfs" },
         { destination: "/run", type: "tmpfs", source: "tmpfs" },
         { destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"] },
-        { destination: this.dir, type: "bind", source: this.dir, options: ["bind", "rw"] },
-        ...["resolv.conf", "hosts", "passwd", "nsswitch.conf"].map((name) => ({
-          destination: `/etc/${name}`,
-          type: "bind",
-          source: join(this.dir, "etc", name),
-          options: ["bind", "ro"],
-        })),
+        bind(this.dir, this.dir, "rw"),
+        ...["resolv.conf", "hosts", "passwd", "nsswitch.conf"].map((name) =>
+          bind(`/etc/${name}`, join(this.dir, "etc", name), "ro"),
+        ),
       ],
       ...(options.annotations === undefined ? {} : { annotations: options.annotations }),
       linux: {
@@ -398,9 +420,8 @@ export class Wire {
       },
     };
     writeFileSync(join(bundle, "config.json"), JSON.stringify(config));
-    this.containers.push(id);
-    const words = ["--root", this.state, "--platform", platform, "--log", join(this.dir, "log")];
-    return this.keep(new Running([executable(), ...words, "run", "--bundle", bundle, id], cleanEnv, options.input));
+    this.containers.push({ id, prefix });
+    return this.keep(new Running([...prefix, "run", "--bundle", bundle, id], cleanEnv, options.input));
   }
 
   /** What the runtime has logged about its containers. */
@@ -437,8 +458,9 @@ export class Wire {
       await Promise.race([running.exited, Bun.sleep(300)]);
       if (!running.ended) await running.kill();
     }
-    for (const id of this.containers)
-      if (readdirIn(this.state).includes(id)) await this.runts("systrap", ["delete", "--force", id]);
+    for (const { id, prefix } of this.containers)
+      if (prefix[0] !== executable() || readdirIn(this.state).includes(id))
+        await run([...prefix, "delete", "--force", id], { timeoutMs: limitMs, cwd: "/" });
     const end = performance.now() + 5000;
     while (this.processes().length > 0 && performance.now() < end) await Bun.sleep(50);
     const left = this.processes().map(describe);
