@@ -43,6 +43,8 @@ const LEFT: readonly RegExp[] = [
   // Files and devices that belong to root, or that an overlay of root takes.
   /^plugins\/(a file system: (read|private)|a device in)/,
   /^plugins\/example (audit-deny|json-fs@)/,
+  // A name server's port is below 1024.
+  /^plugins\/network: names that/,
   /^errors\/files-written/,
   // Say nothing about users, and take long.
   /^plugins\/(broken|types)/,

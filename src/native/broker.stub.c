@@ -444,13 +444,17 @@ static void flush(void)
 		unserved_count--;
 	}
 }
-/* about: the socket whose address is told, or -1; send: a descriptor that goes along, or -1, closed here. */
-static void answer(uint32_t seq, int result, int about, int send, int flags)
+/*
+ * about: the socket whose address is told, or -1; send: a descriptor that goes along, or -1, closed here; drop: one that is
+ * closed before, or -1: who hears of it may count on being the only one who has that socket.
+ */
+static void answer(uint32_t seq, int result, int about, int send, int flags, int drop)
 {
 	struct outgoing out;
 	begin_answer(&out, seq, result);
 	if (about >= 0)
 		own_place(about, &out.head.place);
+	close_fd(drop);
 	out.fd = send;
 	out.head.flags = (uint16_t)(send >= 0 ? ANSWER_DESCRIPTOR | flags : 0);
 	post(&out);
@@ -879,9 +883,7 @@ static void connect_now(uint32_t seq, int made, const struct subject *s, const s
 	else
 		refused("egress", s->protocol, to, rule);
 	int keep = made && (r == 0 || r == -EINPROGRESS_);
-	answer(seq, (int)r, s->fd, keep ? s->fd : -1, 0);
-	if (!keep)
-		close_fd(s->fd);
+	answer(seq, (int)r, s->fd, keep ? s->fd : -1, 0, keep ? -1 : s->fd);
 }
 static void resume_pending(unsigned long long now)
 {
@@ -942,7 +944,7 @@ static void end_dump(int result)
 {
 	uint32_t seq = dump.seq;
 	dump.seq = 0;
-	answer(seq, result, -1, -1, 0);
+	answer(seq, result, -1, -1, 0, -1);
 	if (dump.waiting_count == 0)
 		return;
 	seq = dump.waiting[0];
@@ -1300,8 +1302,7 @@ static void serve(const struct broker_request *q, int fd)
 			return;
 		} else if (q->op == BROKER_NETWORK)
 			r = -EBUSY_;
-		answer(q->seq, r, -1, -1, 0);
-		close_fd(fd);
+		answer(q->seq, r, -1, -1, 0, fd);
 		return;
 	case BROKER_BIND:
 	case BROKER_CONNECT:
@@ -1323,8 +1324,7 @@ static void serve(const struct broker_request *q, int fd)
 		r = -EINVAL_;
 	}
 	if (r < 0) {
-		answer(q->seq, r, -1, -1, 0);
-		close_fd(fd);
+		answer(q->seq, r, -1, -1, 0, fd);
 		return;
 	}
 	if (q->op == BROKER_BIND || q->op == BROKER_CONNECT || q->op == BROKER_OPEN)
@@ -1358,7 +1358,7 @@ static void serve(const struct broker_request *q, int fd)
 		}
 	}
 	int hand = !made || r < 0 ? -1 : s.relay ? relay_end : s.fd;
-	answer(q->seq, r, s.fd, hand, s.relay ? ANSWER_RELAY : 0);
+	answer(q->seq, r, s.fd, hand, s.relay ? ANSWER_RELAY : 0, fd);
 	/* What was made in vain goes again; of a relay whose other end goes we hear by its pair. */
 	if (made && r < 0) {
 		if (s.relay) {
@@ -1367,7 +1367,6 @@ static void serve(const struct broker_request *q, int fd)
 		} else
 			close_fd(s.fd);
 	}
-	close_fd(fd);
 }
 
 /* One request: served, or noted to be refused. 0: there is none. */
@@ -1402,7 +1401,7 @@ static int receive_request(int served)
 	while (count > 0)
 		close_fd(fds[--count]);
 	if (served)
-		answer(in.q.seq, -EINVAL_, -1, -1, 0);
+		answer(in.q.seq, -EINVAL_, -1, -1, 0, -1);
 	else if (unserved_count < UNSERVED)
 		unserved[unserved_count++] = in.q.seq;
 	else

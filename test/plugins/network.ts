@@ -447,6 +447,8 @@ function makeBundle(dir: string, busybox: string, script: string): string {
     ociVersion: "1.0.2",
     process: { cwd: "/", args: ["/bin/sh", "-c", script], user: { uid: 0, gid: 0 }, env: ["PATH=/bin"] },
     root: { path: "rootfs" },
+    // Nobody is there: what is allowed is unreachable.
+    linux: { namespaces: ["pid", "mount", "network"].map((type) => ({ type })) },
   };
   writeFileSync(join(bundle, "config.json"), JSON.stringify(config));
   // The mounts' places are made in the root, as with runc.
