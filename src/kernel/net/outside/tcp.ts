@@ -280,6 +280,8 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
   /** HostWatcher. */
   hostReady(_fd: number, events: number): void {
     const before = this.mask;
+    // Somebody was told that there is no room, and waits for it, even if the host has been asked since for another reason.
+    const told = this.full;
     this.mask = spread(events);
     this.stale = false;
     if ((events & (POLLOUT | POLLERR | POLLHUP)) !== 0) this.full = false;
@@ -298,7 +300,7 @@ export class OutsideTcp implements HostWatcher, BrokerWaiter {
       if ((before & POLLPRI) === 0) signalOwner(socket, kernelInfo(SIGURG));
     }
     // Room is news when there was none; bytes may always be more bytes.
-    const news = this.mask & ~(before & CAN_WRITE);
+    const news = this.mask & ~(told ? 0 : before & CAN_WRITE);
     if ((events & ENDED) !== 0) socket.waiters.wake(ALL_EVENTS, Number.POSITIVE_INFINITY);
     else if (news !== 0) socket.waiters.wake(news);
   }
