@@ -146,6 +146,9 @@ static void lines(const char *path, const char *start) {
 
 int main(void) {
   begin();
+  /* Held to the end, also by one that goes on elsewhere. */
+  int link = open("/sys/class/net/lo", O_PATH | O_NOFOLLOW);
+  say("a device by its link: %s", link >= 0 ? "open" : errno_name(errno));
   say("-- options and groups");
   int s = nl_socket(NETLINK_ROUTE);
   nl_option(s, NETLINK_ADD_MEMBERSHIP, RTNLGRP_LINK);
@@ -306,5 +309,8 @@ int main(void) {
   YES(S_ISREG(st.st_mode) && (st.st_mode & 0777) == 0444);
   TRY(read(held[2], room, 3));
   TRY(open("mtu", O_WRONLY | O_CREAT | O_EXCL, 0644));
+  char target[256] = "";
+  TRY(readlinkat(link, "", target, sizeof target - 1));
+  say("and it leads to %s", target);
   return 0;
 }

@@ -311,8 +311,14 @@ export class UdpSocket extends InetDatagramSocket {
     return own !== null && this.receiver(isAny(ip) ? own : ip, port, isAny(from) ? own : from) !== null;
   }
 
+  /** The address that what stays here comes from; null: that place is not here. */
+  private sourceHere(ip: Ip): Ip | null {
+    const { stack } = this.kernel.net;
+    return isAny(ip) || stack.isLocal(ip) ? stack.sourceFor(ip) : null;
+  }
+
   private connectHere(to: Endpoint): number {
-    const source = this.kernel.net.stack.sourceFor(to.ip);
+    const source = this.sourceHere(to.ip);
     if (source === null) return this.unreachable;
     const bound = this.autobind();
     if (bound < 0) return -EAGAIN;
@@ -355,7 +361,7 @@ export class UdpSocket extends InetDatagramSocket {
     if (isBroadcast(to.ip) && kept(this, SO_BROADCAST) === 0) return -EACCES;
     if (length > (typeof to.ip === "number" ? UDP_MAX : UDP6_MAX)) return -EMSGSIZE;
     if (!this.staysHere(to.ip, to.port, this.localIp)) return this.sendOutside(task, io, flags, to, info);
-    let source = this.kernel.net.stack.sourceFor(to.ip);
+    let source = this.sourceHere(to.ip);
     if (source === null) return this.unreachable;
     const bound = this.autobind();
     if (bound < 0) return -EAGAIN;
