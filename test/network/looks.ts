@@ -108,11 +108,13 @@ import socket, time
 l = socket.create_server(("0.0.0.0", 9100)); v6 = socket.create_server(("::", 9101), family=socket.AF_INET6); u = socket.socket(type=socket.SOCK_DGRAM); u.bind(("0.0.0.0", 9102))
 out = socket.create_connection(("${PEER.v4}", 9103))
 k, a = l.accept()
-def lines(name, *ports):
+def lines(name, *ports): # in whatever order
+    for line in sorted(listed(name, ports)): print(line)
+def listed(name, ports):
     for line in open("/proc/net/" + name).read().splitlines()[1:]:
         f = line.split(); here, there = f[1], f[2]
         p = int(here.split(":")[1], 16), int(there.split(":")[1], 16)
-        if set(p) & set(ports): print(name, *(here.split(":")[0] if q in ports else here.split(":")[0] + ":x" for q in p[:1]), there.split(":")[0], f[3])
+        if set(p) & set(ports): yield " ".join((name, *(here.split(":")[0] if q in ports else here.split(":")[0] + ":x" for q in p[:1]), there.split(":")[0], f[3]))
 lines("tcp", 9100, 9103); lines("tcp6", 9101); lines("udp", 9102)
 def moved(): return [int(x) for line in open("/proc/net/dev") if "eth0" in line for x in line.split(":")[1].split()]
 before = moved(); out.sendall(b"x" * 500000); k.recv(1)

@@ -303,8 +303,7 @@ export function makeSpaces(
     tasksOf.delete(mm);
     const file = files[number];
     if (file === undefined) throw new ImageError(`objects.jsonl: address space ${number} has no pages`);
-    makeSpace(kernel, mm, tasks, contexts, runsOf.get(number) ?? [], new ImagePages(file), fpOf);
-    placeVdso(mm.space, vdso);
+    makeSpace(kernel, mm, vdso, tasks, contexts, runsOf.get(number) ?? [], new ImagePages(file), fpOf);
   }
   if (tasksOf.size > 0) throw new ImageError("objects: a thread has no address space");
 }
@@ -320,6 +319,7 @@ function placeVdso(space: AddressSpace, image: unknown): void {
 function makeSpace(
   kernel: Kernel,
   mm: Mm,
+  vdso: unknown,
   tasks: readonly Task[],
   saved: ReadonlyMap<Task, SavedContext>,
   runs: readonly Run[],
@@ -331,6 +331,8 @@ function makeSpace(
   const space = first.addressSpace;
   mm.space = space;
   space.executor = first;
+  // Before the areas, of which it is one: the host's own may be elsewhere, or nowhere.
+  placeVdso(space, vdso);
   checkAreas(mm);
   for (const area of mm.vmas) mapArea(mm, area);
   const mappings: MapRun[] = [];
@@ -363,8 +365,9 @@ function checkAreas({ space, vmas }: Mm): void {
     const wrong = (what: string) => new ImageError(`memory: the area at 0x${area.start.toString(16)} ${what}`);
     const isWhole = [area.start, area.end, area.offset].every((n) => Number.isSafeInteger(n) && n % PAGE_SIZE === 0);
     if (!isWhole || area.offset < 0 || (area.prot & ~7) !== 0) throw wrong("is not as areas are");
-    if (area.end <= area.start || area.start < end || (area.end > space.maxAddress && !isVdso(area, space)))
-      throw wrong("lies where none can lie");
+    if (area.end <= area.start) throw wrong("has no length");
+    if (area.start < end) throw wrong(`begins below 0x${end.toString(16)}, where the one before it ends`);
+    if (area.end > space.maxAddress && !isVdso(area, space)) throw wrong("lies where none can lie");
     if (area.memory !== null && !isHostMemory(area.memory)) throw wrong("shows what cannot be mapped");
     end = area.end;
   }
