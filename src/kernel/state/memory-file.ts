@@ -37,16 +37,27 @@ export function loadMemoryFile(name: Uint8Array, { at, length }: Stored, pages: 
 function copy(from: number, at: number, to: number, length: number): void {
   const end = at + length;
   const buffer = new Uint8Array(Math.min(STEP, length));
-  for (const [data, hole] of dataExtents(from, at, end))
-    for (let next = data; next < hole; ) {
-      const n = checked(pread(from, buffer, Math.min(buffer.length, hole - next), next));
-      if (n === 0) throw new Error("pages: shorter than the objects say");
-      if (checked(pwrite(to, buffer, n, next - at)) < n) throw new Error("pages: no room for a memory file");
-      next += n;
-    }
+  for (const [data, hole] of dataExtents(from, at, end)) copyBytes(from, data, to, data - at, hole - data, buffer);
 }
 
-function checked(result: number): number {
+/** Copies all bytes of a range of the image's pages, `buffer` by `buffer`, into a memory file. */
+export function copyBytes(
+  pages: number,
+  at: number,
+  to: number,
+  offset: number,
+  length: number,
+  buffer: Uint8Array,
+): void {
+  for (let done = 0; done < length; ) {
+    const n = checked(pread(pages, buffer, Math.min(buffer.length, length - done), at + done));
+    if (n === 0) throw new Error("pages: shorter than the objects say");
+    if (checked(pwrite(to, buffer, n, offset + done)) < n) throw new Error("pages: no room for a memory file");
+    done += n;
+  }
+}
+
+export function checked(result: number): number {
   if (result < 0) throw new Error(`memory file: ${errnoName(-result)}`);
   return result;
 }

@@ -1,8 +1,8 @@
 /** Host memory files that are much longer than what is in them, in a saved kernel: piece by piece. */
 import { dataExtents } from "../../native/extents.ts";
-import { lseek, pread, pwrite } from "../../native/host.ts";
-import { errnoName } from "../abi/errno.ts";
+import { lseek, pread } from "../../native/host.ts";
 import type { HostSink, Stored } from "./host.ts";
+import { checked, copyBytes } from "./memory-file.ts";
 
 const SEEK_END = 2;
 const PIECE = 1 << 20;
@@ -27,16 +27,5 @@ export function storePieces(fd: number, sink: HostSink): Piece[] {
 
 export function loadPieces(fd: number, pieces: readonly Piece[], pages: number): void {
   const buffer = new Uint8Array(PIECE);
-  for (const { offset, at, length } of pieces)
-    for (let done = 0; done < length; ) {
-      const n = checked(pread(pages, buffer, Math.min(PIECE, length - done), at + done));
-      if (n === 0) throw new Error("pages: shorter than the objects say");
-      if (checked(pwrite(fd, buffer, n, offset + done)) < n) throw new Error("pages: no room for a memory file");
-      done += n;
-    }
-}
-
-function checked(result: number): number {
-  if (result < 0) throw new Error(`memory file: ${errnoName(-result)}`);
-  return result;
+  for (const { offset, at, length } of pieces) copyBytes(pages, at, fd, offset, length, buffer);
 }
