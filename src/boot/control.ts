@@ -6,7 +6,7 @@
  * bounded part; answers that the caller does not read are kept up to a bound, beyond which it is dropped, and while some
  * are kept no more of its requests are read; there are so many connections at most, the longest idle one making room.
  */
-import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
+import { F_SETFL, O_NONBLOCK } from "../kernel/abi/fcntl.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { accept, closeFd, dup, fcntl } from "../native/host.ts";
 import type { HostWatcher } from "../native/poller.ts";
@@ -17,7 +17,6 @@ const POLLOUT = 4;
 const POLLERR = 8;
 const POLLHUP = 16;
 const EAGAIN = 11;
-const F_SETFL = 4;
 const ENFILE = 23;
 const EMFILE = 24;
 const ENOSYS = 38;

@@ -9,7 +9,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { RuntimeError } from "../core/errors.ts";
 import type { SandboxHandle, SandboxLauncher, SandboxOptions } from "../core/sandbox.ts";
 import { EACCES, EAGAIN, EINVAL, EMFILE, ENOSPC, EPERM } from "../kernel/abi/errno.ts";
-import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
+import { F_SETFL, O_NONBLOCK } from "../kernel/abi/fcntl.ts";
 import { closeFd, fcntl, socketpair } from "../native/host.ts";
 import { launchProcess, openNetworkNamespace } from "../native/sandbox.ts";
 import { addContainer, restoreContainer } from "./add.ts";
@@ -24,7 +24,6 @@ const CLONE_NEWUSER = 0x10000000;
 const CLONE_NEWPID = 0x20000000;
 const CLONE_NEWNET = 0x40000000;
 const SOCK_STREAM = 1;
-const F_SETFL = 4;
 /** See above. */
 export const NULL_FD = 0;
 export const STDERR_FD = 2;

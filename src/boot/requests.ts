@@ -12,7 +12,7 @@ import {
 } from "../core/sandbox.ts";
 import { decodeName } from "../kernel/abi/bytes.ts";
 import { errnoName } from "../kernel/abi/errno.ts";
-import { O_NONBLOCK } from "../kernel/abi/fcntl.ts";
+import { F_SETFL, O_NONBLOCK } from "../kernel/abi/fcntl.ts";
 import { Carried } from "../kernel/net/carried.ts";
 import { SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH } from "../kernel/signal/numbers.ts";
 import { kernelInfo, sendSignal } from "../kernel/signal/send.ts";
@@ -44,7 +44,6 @@ import { takeBroker, whenNetworkKnown } from "./network.ts";
 import { checkDescriptors, checkParams, type Methods } from "./params.ts";
 import { checkRestore, restoreKernel, savedPart } from "./restore.ts";
 
-const F_SETFL = 4;
 const EBUSY = 16;
 const EEXIST = 17;
 const EINVAL = 22;

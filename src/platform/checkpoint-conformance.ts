@@ -1,6 +1,8 @@
 /** What every platform must do for a checkpoint: standing still, state by buffer, adopted contexts, snapshots of memory. */
+
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
+import { MADV_DONTFORK, MADV_WIPEONFORK } from "../kernel/abi/mman.ts";
 import { closeFd, ftruncate, lseek, memfdCreate, pread, pwrite } from "../native/host.ts";
 import { HostPoller } from "../native/poller.ts";
 import { withoutScan } from "../native/snapshot.ts";
@@ -40,8 +42,6 @@ import { nextStop } from "./testing/stops.ts";
 const EINVAL = 22;
 const EFAULT = 14;
 const ESRCH = 3;
-const MADV_DONTFORK = 10;
-const MADV_WIPEONFORK = 18;
 const SEEK_DATA = 3;
 const FAR = 0x10000000;
 /** lock incl (%rbx) */

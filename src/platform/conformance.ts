@@ -2,8 +2,10 @@
  * What every platform must do: one table of cases, run by the test of each. Small pieces of machine code stand in for
  * guests, and the test for the kernel.
  */
+
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { openSync, readdirSync, readFileSync } from "node:fs";
+import { MADV_DONTFORK, MADV_DONTNEED } from "../kernel/abi/mman.ts";
 import { closeFd, ftruncate, memfdCreate, pread, pwrite } from "../native/host.ts";
 import { HostPoller } from "../native/poller.ts";
 import {
@@ -40,8 +42,6 @@ import {
 import { nextStop } from "./testing/stops.ts";
 
 const EFAULT = 14;
-const MADV_DONTNEED = 4;
-const MADV_DONTFORK = 10;
 
 /**
  * `makePlatform` gets the descriptor of a poller to sleep on. `deaf`: signals that somebody on the host sends to a stub

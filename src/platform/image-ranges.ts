@@ -6,6 +6,7 @@
  *
  * Invariant: ranges are sorted, disjoint, and within what is mapped; protections are those of the host's mappings.
  */
+import { MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_WIPEONFORK } from "../kernel/abi/mman.ts";
 import type { AddressSpace, MapRun } from "./platform.ts";
 
 export interface ImageRange {
@@ -97,10 +98,6 @@ export function placed({ minAddress, maxAddress }: AddressSpace, runs: readonly 
   );
 }
 
-const MADV_DONTNEED = 4;
-const MADV_FREE = 8;
-const MADV_WIPEONFORK = 18;
-const MADV_DONTNEED_LOCKED = 24;
 const READ = 1;
 const WRITE = 2;
 /** Bytes that are copied at once. */

@@ -4,8 +4,10 @@
  * Invariant: the process id stays taken until `reaped` is called, by whoever has waited for its end. Nothing that the
  * process does is waited for, and nothing that it says is asked: its memory and its page tables are read from the host.
  */
+
 import { encodeCString } from "../kernel/abi/bytes.ts";
 import { ESRCH } from "../kernel/abi/errno.ts";
+import { MADV_DOFORK, MADV_DONTFORK, MADV_KEEPONFORK, MADV_WIPEONFORK } from "../kernel/abi/mman.ts";
 import { closeFd, killProcess, openat2, setNice } from "../native/host.ts";
 import { changedPages, copyMemory, readMemory } from "../native/snapshot.ts";
 import type { ImageRanges } from "./image-ranges.ts";
@@ -17,11 +19,6 @@ const SIGKILL = 9;
 const PAGE = 4096;
 /** Ranges that one look at the page tables brings. */
 const RANGES_MAX = 4096;
-
-const MADV_DONTFORK = 10;
-const MADV_DOFORK = 11;
-const MADV_WIPEONFORK = 18;
-const MADV_KEEPONFORK = 19;
 
 /** Forks with everything in the fork, whatever a guest has advised about its own forks. */
 export function withForkAdvice<T>(

@@ -1,5 +1,9 @@
 /** Constants of open(2), openat2(2), the *at calls, access(2), rename(2) and mount flags, Linux x86-64. No behaviour. */
 
+/** Commands of fcntl(2) that our own processes give the host. */
+export const F_GETFL = 3;
+export const F_SETFL = 4;
+
 export const O_ACCMODE = 3;
 export const O_RDONLY = 0;
 export const O_WRONLY = 1;

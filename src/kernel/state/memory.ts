@@ -14,6 +14,7 @@ import type { AddressSpace, Context, ContextState, HostMemory, MapRun, Snapshot 
 import { REG, REG_COUNT, STOP_GONE, STOP_INTERRUPT, STOP_SYSCALL } from "../../platform/platform.ts";
 import { leaveVdso } from "../../platform/vdso.ts";
 import { EFAULT, EINVAL, ESRCH, errnoName } from "../abi/errno.ts";
+import { MADV_DONTFORK, MADV_WIPEONFORK } from "../abi/mman.ts";
 import type { Kernel } from "../kernel.ts";
 import { type Mm, mayWriteThrough } from "../mm/mm.ts";
 import { type Area, PAGE_SIZE, PROT_READ, PROT_WRITE, VMA_DONTFORK, VMA_WIPEONFORK } from "../mm/vma.ts";
@@ -26,8 +27,6 @@ import type { Save } from "./save.ts";
 
 /** `syscall` is two bytes long. */
 const SYSCALL_LENGTH = 2;
-const MADV_DONTFORK = 10;
-const MADV_WIPEONFORK = 18;
 
 type RegisterName = keyof typeof REG;
 const REGISTERS = Object.keys(REG) as RegisterName[];

@@ -8,6 +8,20 @@
 
 import { EACCES, EBADF, EEXIST, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM } from "../abi/errno.ts";
 import { O_PATH } from "../abi/fcntl.ts";
+import {
+  MADV_COLD,
+  MADV_DOFORK,
+  MADV_DONTFORK,
+  MADV_DONTNEED,
+  MADV_DONTNEED_LOCKED,
+  MADV_FREE,
+  MADV_KEEPONFORK,
+  MADV_PAGEOUT,
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
+  MADV_REMOVE,
+  MADV_WIPEONFORK,
+} from "../abi/mman.ts";
 import { addr, fd, flags, int, long, off, outStruct, size } from "../args.ts";
 import { pageDown, pageUp } from "../mm/mm.ts";
 import { SharedMemoryFile } from "../mm/shared-memory.ts";
@@ -253,18 +267,6 @@ export const mincore = syscall(
   },
 );
 
-const MADV_DONTNEED = 4;
-const MADV_FREE = 8;
-const MADV_REMOVE = 9;
-const MADV_DONTFORK = 10;
-const MADV_DOFORK = 11;
-const MADV_WIPEONFORK = 18;
-const MADV_KEEPONFORK = 19;
-const MADV_COLD = 20;
-const MADV_PAGEOUT = 21;
-const MADV_POPULATE_READ = 22;
-const MADV_POPULATE_WRITE = 23;
-const MADV_DONTNEED_LOCKED = 24;
 /** Advice that is only about speed: NORMAL, RANDOM, SEQUENTIAL, WILLNEED, MERGEABLE.., HUGEPAGE.., DONTDUMP, DODUMP. */
 const HINTS = new Set([0, 1, 2, 3, 12, 13, 14, 15, 16, 17]);
 export const madvise = syscall("madvise", { addr, length: size, advice: int }, (task, { addr: at, length, advice }) => {

@@ -8,7 +8,7 @@ import { forGuest } from "../../../native/guest-descriptors.ts";
 import { closeFd, dup, fcntl, ftruncate, readlinkat } from "../../../native/host.ts";
 import { decodeName, encodeCString } from "../../abi/bytes.ts";
 import { EACCES, EINVAL, EPERM } from "../../abi/errno.ts";
-import { O_ACCMODE, O_APPEND, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_RDWR } from "../../abi/fcntl.ts";
+import { F_GETFL, O_ACCMODE, O_APPEND, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_RDWR } from "../../abi/fcntl.ts";
 import { ANON_INODE_FS_MAGIC, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from "../../abi/stat.ts";
 import type { Container } from "../../container.ts";
 import type { Kernel } from "../../kernel.ts";
@@ -23,7 +23,6 @@ import { type AttrChanges, FileSystem, Inode, type Stat, type StatFs, uncounted 
 import { HostPlainFile } from "./plain-file.ts";
 import { HostStreamFile } from "./stream-file.ts";
 
-const F_GETFL = 3;
 const seen = new HostStat();
 const linkText = new Uint8Array(4096);
 /** Status flags of the host's open file that the guest sees. */
